@@ -1,0 +1,3 @@
+//! `etcdsnap`: inspect, verify, snapshot and restore etcd data offline.
+
+fn main() {}
