@@ -211,6 +211,11 @@ impl<'a> Leaf<'a> {
         self.elements.count
     }
 
+    /// Bytes of the page, overflow included; of an inline bucket, of its page image.
+    pub fn len_bytes(&self) -> u64 {
+        self.elements.raw.len() as u64
+    }
+
     /// Element `index`.
     ///
     /// # Errors
@@ -233,7 +238,7 @@ impl<'a> Leaf<'a> {
     }
 
     /// Keys and values of all elements as one run of bytes, when they are packed in element order
-    /// without gaps, as bbolt writes them. `None` otherwise.
+    /// without gaps, as bbolt writes them, and none is a bucket. `None` otherwise.
     ///
     /// # Errors
     /// When an element lies outside the page.
@@ -245,7 +250,8 @@ impl<'a> Leaf<'a> {
             let raw = self.elements.raw;
             let read = |field| raw.u32_le(at + field).ok_or_else(|| self.elements.missing());
             let start = at as u64 + u64::from(read(layout::LEAF_POS)?);
-            if next.is_some_and(|expected| expected != start) {
+            let bucket = read(layout::LEAF_FLAGS)? & layout::LEAF_FLAG_BUCKET != 0;
+            if bucket || next.is_some_and(|expected| expected != start) {
                 return Ok(None);
             }
             let size = u64::from(read(layout::LEAF_KSIZE)?) + u64::from(read(layout::LEAF_VSIZE)?);
