@@ -2,6 +2,7 @@
 
 pub mod bolt;
 pub mod crc32c;
+pub mod datadir;
 pub mod finding;
 pub mod ids;
 pub mod limits;
