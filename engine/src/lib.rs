@@ -5,3 +5,4 @@ pub mod finding;
 pub mod limits;
 pub mod progress;
 pub mod raw;
+pub mod source;
