@@ -12,4 +12,5 @@ pub mod progress;
 pub mod raw;
 pub mod schema;
 pub mod snapshot;
+pub mod source;
 pub mod staging;
