@@ -18,6 +18,7 @@ pub mod layout;
 pub mod meta;
 pub mod page;
 pub mod walk;
+pub mod write;
 
 pub use bucket::Bucket;
 pub use db::Db;

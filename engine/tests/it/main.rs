@@ -1,1 +1,5 @@
 //! Integration tests of the engine.
+
+mod buckets;
+mod write;
+mod write_bbolt;
