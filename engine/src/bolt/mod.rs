@@ -17,6 +17,7 @@ pub mod freelist;
 pub mod layout;
 pub mod meta;
 pub mod page;
+pub mod patch;
 pub mod walk;
 pub mod write;
 

@@ -50,11 +50,6 @@ impl<W: Write> Output<W> {
         }
     }
 
-    /// Bytes of a page.
-    pub(in crate::bolt) fn page_size(&self) -> PageSize {
-        self.page_size
-    }
-
     /// The id of the next page: the high water mark if nothing more comes.
     pub(in crate::bolt) fn next(&self) -> PageId {
         PageId(self.next)
