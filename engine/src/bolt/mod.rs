@@ -19,6 +19,7 @@ pub mod meta;
 pub mod page;
 pub mod patch;
 pub mod walk;
+pub mod write;
 
 pub use bucket::Bucket;
 pub use db::Db;

@@ -1,2 +1,8 @@
 //! Integration tests of the engine.
-mod source;
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod buckets;
+mod patch;
+mod write;
+mod write_bbolt;
