@@ -8,5 +8,6 @@ pub mod limits;
 pub mod pb;
 pub mod progress;
 pub mod raw;
+pub mod restore;
 pub mod snapfile;
 pub mod wal;
