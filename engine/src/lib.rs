@@ -2,15 +2,12 @@
 
 pub mod bolt;
 pub mod crc32c;
-pub mod datadir;
 pub mod finding;
 pub mod ids;
 pub mod limits;
-pub mod mvcc;
 pub mod pb;
 pub mod progress;
 pub mod raw;
-pub mod schema;
-pub mod snapshot;
-pub mod source;
-pub mod staging;
+pub mod restore;
+pub mod snapfile;
+pub mod wal;

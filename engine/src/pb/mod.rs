@@ -1,7 +1,11 @@
-//! etcd's messages as plain structs, a file per proto package, with etcd's field numbers. No logic.
+//! etcd's protobuf messages as plain structs, a file per proto package. No logic.
 //!
-//! Writers up to etcd 3.6 put the scalar fields of raft's and the WAL's messages even when they are
-//! zero, 3.7 leaves unset ones out: those fields are optional here, absent reads as 0.
+//! Names and field numbers are etcd's. Scalars of proto2 messages are `Option`s: servers up to 3.6
+//! write them even when zero, 3.7 only when set, and a reader takes an absent one as zero (the getters
+//! do). Unknown fields are skipped, and are lost when a message is written again.
+//!
+//! [`wire`] reads the two messages that occur by the million without allocating; start reading there
+//! when speed or the exact rules of acceptance matter.
 
 pub mod authpb;
 pub mod etcdserverpb;
@@ -10,4 +14,4 @@ pub mod mvccpb;
 pub mod raftpb;
 pub mod snappb;
 pub mod walpb;
-mod wire;
+pub mod wire;

@@ -1,49 +1,61 @@
-//! Package `raftpb` of raft.
+//! Package raftpb: what raft stores (`raftpb/raft.proto`). Proto2; lists are written unpacked.
 
-/// An entry of the log.
-#[derive(Clone, PartialEq, prost::Message)]
+/// What an entry's data is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum EntryType {
+    /// A request, or nothing when a new leader opens its term.
+    Normal = 0,
+    /// A [`ConfChange`].
+    ConfChange = 1,
+    /// A ConfChangeV2, which etcd never proposes.
+    ConfChangeV2 = 2,
+}
+
+/// An entry of the raft log.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Entry {
-    /// 0 normal, 1 a [`ConfChange`], 2 a ConfChangeV2 (never proposed by etcd).
-    #[prost(int32, optional, tag = "1")]
-    pub entry_type: Option<i32>,
-    /// Raft term.
+    /// What `data` is; etcd's `Type`.
+    #[prost(enumeration = "EntryType", optional, tag = "1")]
+    pub r#type: Option<i32>,
+    /// Term of the leader that proposed it; etcd's `Term`.
     #[prost(uint64, optional, tag = "2")]
     pub term: Option<u64>,
-    /// Raft index.
+    /// Position in the log, from 1; etcd's `Index`.
     #[prost(uint64, optional, tag = "3")]
     pub index: Option<u64>,
-    /// The request, or the [`ConfChange`]; empty for the no-op of a new leader.
+    /// The request; etcd's `Data`.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub data: Option<Vec<u8>>,
 }
 
-/// What raft must remember besides entries.
+/// What a member must remember besides its log.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct HardState {
-    /// Current term.
+    /// Latest term the member knows.
     #[prost(uint64, optional, tag = "1")]
     pub term: Option<u64>,
-    /// Member voted for in it.
+    /// Member it voted for in that term; 0 for none.
     #[prost(uint64, optional, tag = "2")]
     pub vote: Option<u64>,
-    /// Index known to be committed: a lower bound.
+    /// Index up to which entries are known to be committed: a lower bound.
     #[prost(uint64, optional, tag = "3")]
     pub commit: Option<u64>,
 }
 
-/// Who votes.
+/// Who takes part in raft.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ConfState {
     /// Voting members, ascending.
     #[prost(uint64, repeated, packed = "false", tag = "1")]
     pub voters: Vec<u64>,
-    /// Learners, ascending.
+    /// Members that follow without a vote, ascending.
     #[prost(uint64, repeated, packed = "false", tag = "2")]
     pub learners: Vec<u64>,
-    /// Voters that leave in a joint configuration.
+    /// Voters of the configuration being left.
     #[prost(uint64, repeated, packed = "false", tag = "3")]
     pub voters_outgoing: Vec<u64>,
-    /// Voters that become learners in a joint configuration.
+    /// Voters that become learners when it is left.
     #[prost(uint64, repeated, packed = "false", tag = "4")]
     pub learners_next: Vec<u64>,
     /// Whether raft leaves a joint configuration by itself.
@@ -51,41 +63,55 @@ pub struct ConfState {
     pub auto_leave: Option<bool>,
 }
 
-/// What a snapfile stands for.
-#[derive(Clone, PartialEq, prost::Message)]
+/// Where in the log a snapshot stands.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct SnapshotMetadata {
-    /// Who votes at that index.
+    /// Membership at `index`.
     #[prost(message, optional, tag = "1")]
     pub conf_state: Option<ConfState>,
-    /// Last index contained.
+    /// Last entry the snapshot contains.
     #[prost(uint64, optional, tag = "2")]
     pub index: Option<u64>,
-    /// Its term.
+    /// Term of that entry.
     #[prost(uint64, optional, tag = "3")]
     pub term: Option<u64>,
 }
 
-/// Contents of a snapfile.
-#[derive(Clone, PartialEq, prost::Message)]
+/// What a snapfile holds.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Snapshot {
     /// JSON of the v2 store.
     #[prost(bytes = "vec", optional, tag = "1")]
     pub data: Option<Vec<u8>>,
-    /// What it stands for.
+    /// Where in the log it stands.
     #[prost(message, optional, tag = "2")]
     pub metadata: Option<SnapshotMetadata>,
 }
 
-/// A change of membership.
-#[derive(Clone, PartialEq, prost::Message)]
+/// What a [`ConfChange`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum ConfChangeType {
+    /// Adds a voter, or promotes a learner.
+    AddNode = 0,
+    /// Removes a member.
+    RemoveNode = 1,
+    /// Changes a member's peer URLs.
+    UpdateNode = 2,
+    /// Adds a learner.
+    AddLearnerNode = 3,
+}
+
+/// A change of membership: the data of an entry of type `ConfChange`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ConfChange {
-    /// Id of the request.
+    /// Id of the request; 0 in a bootstrapped or restored log.
     #[prost(uint64, optional, tag = "1")]
     pub id: Option<u64>,
-    /// 0 add, 1 remove, 2 update, 3 add as learner.
-    #[prost(int32, optional, tag = "2")]
-    pub change_type: Option<i32>,
-    /// The member.
+    /// What is done.
+    #[prost(enumeration = "ConfChangeType", optional, tag = "2")]
+    pub r#type: Option<i32>,
+    /// The member it is done to.
     #[prost(uint64, optional, tag = "3")]
     pub node_id: Option<u64>,
     /// JSON of the member.

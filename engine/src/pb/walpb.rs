@@ -1,31 +1,31 @@
-//! Package `walpb`: frames of the write-ahead log.
+//! Package walpb: records of the log (`server/storage/wal/walpb/record.proto`). Proto2.
 
 use super::raftpb::ConfState;
 
-/// A record of the WAL.
-#[derive(Clone, PartialEq, prost::Message)]
+/// A record as it is framed in a segment.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Record {
-    /// What it is; 1 metadata, 2 entry, 3 state, 4 crc, 5 snapshot.
+    /// What `data` is: 1 metadata, 2 entry, 3 state, 4 crc, 5 snapshot.
     #[prost(int64, optional, tag = "1")]
-    pub record_type: Option<i64>,
-    /// Running CRC-32C over all data since the log began.
+    pub r#type: Option<i64>,
+    /// CRC-32C of all data since the beginning of the log.
     #[prost(uint32, optional, tag = "2")]
     pub crc: Option<u32>,
-    /// The message within.
+    /// The message, absent in crc records.
     #[prost(bytes = "vec", optional, tag = "3")]
     pub data: Option<Vec<u8>>,
 }
 
-/// Says that a snapshot was taken.
-#[derive(Clone, PartialEq, prost::Message)]
+/// The mark of a snapshot in the log.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Snapshot {
-    /// Last index contained.
+    /// Last entry the snapshot contains; 0 at the beginning of a log.
     #[prost(uint64, optional, tag = "1")]
     pub index: Option<u64>,
-    /// Its term.
+    /// Term of that entry.
     #[prost(uint64, optional, tag = "2")]
     pub term: Option<u64>,
-    /// Who votes; since 3.5.
+    /// Membership at `index`; written since 3.5, and not for index 0.
     #[prost(message, optional, tag = "3")]
     pub conf_state: Option<ConfState>,
 }
