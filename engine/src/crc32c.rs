@@ -28,6 +28,38 @@ fn low_half(value: u64) -> u32 {
     (value & u64::from(u32::MAX)) as u32
 }
 
+/// A checksum under way that knows how many bytes it covers: neighbouring pieces are computed in
+/// parallel and joined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crc32c {
+    value: u32,
+    len_bytes: u64,
+}
+
+impl Crc32c {
+    /// Of no bytes yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.value = extend(self.value, bytes);
+        self.len_bytes += bytes.len() as u64;
+    }
+
+    /// Adds the bytes of `next`, which stand right behind those of `self`.
+    pub fn join(&mut self, next: &Crc32c) {
+        self.value = combine(self.value, next.value, next.len_bytes);
+        self.len_bytes += next.len_bytes;
+    }
+
+    /// The checksum so far.
+    pub fn value(&self) -> u32 {
+        self.value
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +81,11 @@ mod tests {
         ) {
             let (head, tail) = bytes.split_at(cut.min(bytes.len()));
             prop_assert_eq!(extend(crc32c(head), tail), crc32c(&bytes));
+            let (mut first, mut second) = (Crc32c::new(), Crc32c::new());
+            first.update(head);
+            second.update(tail);
+            first.join(&second);
+            prop_assert_eq!(first.value(), crc32c(&bytes));
             prop_assert_eq!(combine(crc32c(head), crc32c(tail), tail.len() as u64), crc32c(&bytes));
         }
     }

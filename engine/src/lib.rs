@@ -2,12 +2,18 @@
 
 pub mod bolt;
 pub mod crc32c;
+pub mod datadir;
 pub mod finding;
 pub mod ids;
 pub mod limits;
+pub mod mvcc;
 pub mod pb;
 pub mod progress;
 pub mod raw;
 pub mod restore;
+pub mod schema;
 pub mod snapfile;
+pub mod snapshot;
+pub mod source;
+pub mod staging;
 pub mod wal;

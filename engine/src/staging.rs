@@ -13,7 +13,7 @@ use std::{
 use rustix::fs::{FlockOperation, RenameFlags};
 
 /// What stands between a target's name and a number in a temporary name.
-const MARK: &str = ".etcdsnap-tmp-";
+const MARK: &str = ".tmp-";
 
 /// A file or directory under way. Dropped without [`Stage::commit`], it is removed.
 #[derive(Debug)]
@@ -176,7 +176,11 @@ pub fn remains(target: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(parent(target)) else { return Vec::new() };
     let mut found: Vec<PathBuf> = entries
         .flatten()
-        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes()))
+        .filter(|entry| {
+            let name = entry.file_name();
+            let number = name.as_encoded_bytes().strip_prefix(prefix.as_encoded_bytes());
+            number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+        })
         .map(|entry| entry.path())
         .filter(|path| !in_use(path))
         .collect();

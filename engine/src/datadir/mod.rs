@@ -3,8 +3,10 @@
 //! Recognised from content, never from a name.
 
 mod foreign;
+mod identity;
 
 pub use foreign::{Foreign, foreign};
+pub use identity::{RaftIdentity, raft_identity};
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use super::Error;
 use crate::{
     bolt::Item,
     finding::Place,
-    pb::mvccpb::KeyValue,
+    pb::wire::KeyValueRef,
     schema::{RecordError, RecordKey, bucket},
 };
 
@@ -14,7 +14,7 @@ pub struct Record<'a> {
     /// When, and whether it is a deletion.
     pub key: RecordKey,
     /// The message; of a deletion only its key is set.
-    pub kv: KeyValue<'a>,
+    pub kv: KeyValueRef<'a>,
 }
 
 impl<'a> Record<'a> {
@@ -31,7 +31,7 @@ impl<'a> Record<'a> {
             return Err(RecordError::Bucket);
         }
         let key = RecordKey::parse(item.key)?;
-        let kv = KeyValue::decode(item.value).map_err(|error| RecordError::Message {
+        let kv = KeyValueRef::decode(item.value).map_err(|error| RecordError::Message {
             message: "mvccpb.KeyValue",
             reason: error.to_string(),
         })?;

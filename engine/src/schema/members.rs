@@ -9,6 +9,7 @@ use crate::{bolt, ids::MemberId};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Member {
     /// Its id.
+    #[serde(deserialize_with = "member_number")]
     pub id: MemberId,
     /// Where its peers reach it.
     #[serde(rename = "peerURLs", default, deserialize_with = "null_as_empty")]
@@ -22,6 +23,11 @@ pub struct Member {
     /// Where clients reach it; empty until it publishes itself.
     #[serde(rename = "clientURLs", default, deserialize_with = "null_as_empty")]
     pub client_urls: Vec<String>,
+}
+
+/// In JSON an id is a number, beyond 2^53 too.
+fn member_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<MemberId, D::Error> {
+    u64::deserialize(deserializer).map(MemberId)
 }
 
 /// Go writes a nil slice as null.

@@ -93,11 +93,17 @@ fn replace(bytes: &mut [u8], at: usize, with: &[u8]) {
 }
 
 /// Writes the snapshot of `db` as file `target`: whole or not at all. It is synced, read back and
-/// compared before it takes its name; an older file of that name stays until then.
+/// compared before it takes its name; an older file of that name stays until then. `settled` is asked
+/// last whether the bytes of `db` can be trusted.
 ///
 /// # Errors
-/// As [`write`], and when what was written reads back differently.
-pub fn save_file(db: &Db<'_>, target: &Path, progress: &dyn Progress) -> Result<Saved, Error> {
+/// As [`write`], when what was written reads back differently, and what `settled` says.
+pub fn save_file(
+    db: &Db<'_>,
+    target: &Path,
+    progress: &dyn Progress,
+    settled: impl FnOnce() -> io::Result<()>,
+) -> Result<Saved, Error> {
     let stage = Stage::file(target)?;
     let mut file = stage.handle();
     let saved = write(db, &mut file, progress).map_err(|error| match error {
@@ -109,6 +115,7 @@ pub fn save_file(db: &Db<'_>, target: &Path, progress: &dyn Progress) -> Result<
     if found != saved.digest {
         return Err(Error::ReadBack { expected: saved.digest, found });
     }
+    settled().map_err(Error::Stream)?;
     stage.commit()?;
     Ok(saved)
 }
