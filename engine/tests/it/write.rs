@@ -152,6 +152,17 @@ fn a_bucket_is_inlined_up_to_a_quarter_of_a_page() {
 }
 
 #[test]
+fn a_bucket_that_holds_buckets_is_never_inlined() {
+    let contents = in_bucket(in_bucket(Contents::default()));
+    let bytes = contents.write(Options::default(), BucketOptions::default(), 1);
+    let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+    let outer = db.root().bucket(b"bucket").unwrap().unwrap();
+    assert!(matches!(outer.root(), bucket::Root::Page(_)));
+    let inner = outer.bucket(b"bucket").unwrap().unwrap();
+    assert!(matches!(inner.root(), bucket::Root::Inline(_)));
+}
+
+#[test]
 fn every_count_of_leaves_around_the_limits_of_branches_reads_back() {
     // 1 KiB pages, one entry a leaf: branches hold 50 children, so these cross one, two and three levels.
     let options = Options { page_size: PageSize::new(1024).unwrap(), ..Options::default() };
