@@ -205,6 +205,19 @@ fn two_large_entries_share_overflow_pages_where_that_saves_a_page() {
 }
 
 #[test]
+fn small_entries_fill_the_overflow_pages_of_a_large_one() {
+    // 5 KB in two pages, then 60 of 50 bytes: they all fit behind it.
+    let large = (b"a".to_vec(), vec![b'v'; 5000]);
+    let small = (0..60).map(|n| (vec![b'b', n], vec![b'v'; 32]));
+    let contents = in_bucket(Contents::values([large].into_iter().chain(small)));
+    let fill = BucketOptions { fill: Fill::FULL, sequence: 0 };
+    let bytes = contents.write(Options::default(), fill, 1);
+    // Two metas, the leaf's two pages, the root leaf.
+    assert_eq!(bytes.len(), 5 * 4096);
+    assert_eq!(Contents::read_file(&bytes), contents);
+}
+
+#[test]
 fn a_lower_fill_leaves_room_in_every_page() {
     let size = |percent| {
         let fill = BucketOptions { fill: Fill::new(percent).unwrap(), sequence: 0 };
