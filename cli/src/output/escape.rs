@@ -1,0 +1,105 @@
+//! Text of strangers, made safe to show: keys, names and paths come from files somebody else wrote.
+
+use std::fmt::Write;
+
+/// `bytes` with everything escaped that a terminal would obey or hide: control characters, direction marks, invisible
+/// characters and what is not UTF-8. A backslash stays as it is: messages of the engine hold escaped keys already.
+pub fn for_terminal(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                c if c.is_ascii_control() => push_byte(&mut out, c as u8),
+                c if c.is_control() || is_hidden(c) => out.extend(c.escape_unicode()),
+                c => out.push(c),
+            }
+        }
+        for &byte in chunk.invalid() {
+            push_byte(&mut out, byte);
+        }
+    }
+    out
+}
+
+/// `text` in double quotes as Go's `%q` writes it, which etcdctl uses in its `fields` output.
+pub fn go_quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\x07' => out.push_str("\\a"),
+            '\x08' => out.push_str("\\b"),
+            '\x0c' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x0b' => out.push_str("\\v"),
+            c if c.is_ascii_control() => push_byte(&mut out, c as u8),
+            c if c.is_control() || is_hidden(c) => match u32::from(c) {
+                code @ 0..=0xffff => write_infallible(&mut out, format_args!("\\u{code:04x}")),
+                code => write_infallible(&mut out, format_args!("\\U{code:08x}")),
+            },
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Whether a terminal shows nothing for `c`, or shows what follows in another order.
+fn is_hidden(c: char) -> bool {
+    matches!(c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' // direction
+        | '\u{2028}' | '\u{2029}' // line breaks
+        | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}') // no width
+}
+
+fn push_byte(out: &mut String, byte: u8) {
+    write_infallible(out, format_args!("\\x{byte:02x}"));
+}
+
+fn write_infallible(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("writing to a string cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_or_hide_is_escaped() {
+        let cases: [(&[u8], &str); 8] = [
+            (b"/registry/pods/a b", "/registry/pods/a b"),
+            (b"\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
+            (b"a\r\n\tb\x00\x7f", "a\\r\\n\\tb\\x00\\x7f"),
+            ("\u{9b}31m".as_bytes(), "\\u{9b}31m"),
+            ("gpj.\u{202e}exe".as_bytes(), "gpj.\\u{202e}exe"),
+            ("a\u{200b}b\u{feff}\u{e0041}".as_bytes(), "a\\u{200b}b\\u{feff}\\u{e0041}"),
+            (b"\xff\xc3(\xe2\x82", "\\xff\\xc3(\\xe2\\x82"),
+            ("naïve 日本 \\x1b".as_bytes(), "naïve 日本 \\x1b"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(for_terminal(bytes), expected);
+        }
+    }
+
+    #[test]
+    fn quoted_text_is_what_go_prints() {
+        // Made with fmt.Printf("%q").
+        let cases = [
+            ("n0", r#""n0""#),
+            ("a\"b\\c", r#""a\"b\\c""#),
+            ("\x07\x08\x0c\n\r\t\x0b\x1b\x7f", r#""\a\b\f\n\r\t\v\x1b\x7f""#),
+            ("\u{85}\u{202e}\u{feff}é日", r#""\u0085\u202e\ufeffé日""#),
+            ("\u{e0041}", r#""\U000e0041""#),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(go_quoted(text), expected);
+        }
+    }
+}
