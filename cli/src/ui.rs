@@ -1,5 +1,6 @@
 //! What is shown while work goes on, and the wish to stop it. All of it on stderr.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use etcdsnap_engine::progress::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{FormattedDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::ProgressMode;
+use crate::output::{escape, humanize};
 
 /// Work that is done sooner than this shows no bar.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -101,11 +103,12 @@ impl Ui {
         Ok(())
     }
 
-    /// A sentence for people beside the answer; nothing with `-q`.
+    /// A sentence for people beside the answer, on one line; nothing with `-q`.
     pub fn note(&self, sentence: &str) {
         if self.quiet {
             return;
         }
+        let sentence = escape::for_terminal(sentence.as_bytes());
         let say = || {
             let _ = writeln!(io::stderr().lock(), "{sentence}");
         };
@@ -174,14 +177,27 @@ impl Drop for Ui {
 impl Shown {
     fn show_bar(&mut self) {
         let (How::Bar(bar @ None), Some(stage)) = (&mut self.how, &self.stage) else { return };
+        // Rate and time left are those of the whole stage: indicatif's own start when the bar appears, and take what
+        // was done before that for the work of an instant.
+        let began = stage.started;
         let style = ProgressStyle::with_template(
-            "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left",
+            "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {rate} {left} left",
         )
-        .expect("the template is a constant");
+        .expect("the template is a constant")
+        .with_key("rate", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}/s", humanize::bytes(rate(state.pos(), began) as u64));
+        })
+        .with_key("left", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = match seconds_left(state.pos(), state.len().unwrap_or(0), began) {
+                Some(seconds) => {
+                    write!(out, "{}", FormattedDuration(Duration::from_secs_f64(seconds.min(1e9))))
+                }
+                None => out.write_str("?"),
+            };
+        });
         let new = ProgressBar::with_draw_target(Some(stage.total), ProgressDrawTarget::stderr())
             .with_style(style)
-            .with_message(stage.name)
-            .with_elapsed(stage.started.elapsed());
+            .with_message(stage.name);
         // Ticks on while a slow disk gives nothing.
         new.enable_steady_tick(TICK);
         *bar = Some(new);
@@ -213,20 +229,29 @@ impl Shown {
 
 impl Event {
     fn new(event: &'static str, stage: &Stage, done: u64) -> Self {
-        let seconds = stage.started.elapsed().as_secs_f64();
-        let rate = if seconds > 0.0 { done as f64 / seconds } else { 0.0 };
-        let left = stage.total.saturating_sub(done) as f64;
         let millis = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
         Self {
             event,
             stage: stage.name,
             done_bytes: done,
             total_bytes: stage.total,
-            seconds: millis(seconds),
-            bytes_per_second: rate as u64,
-            seconds_left: (rate > 0.0).then(|| millis(left / rate)),
+            seconds: millis(stage.started.elapsed().as_secs_f64()),
+            bytes_per_second: rate(done, stage.started) as u64,
+            seconds_left: seconds_left(done, stage.total, stage.started).map(millis),
         }
     }
+}
+
+/// Bytes a second since `began`.
+fn rate(done: u64, began: Instant) -> f64 {
+    let seconds = began.elapsed().as_secs_f64();
+    if seconds > 0.0 { done as f64 / seconds } else { 0.0 }
+}
+
+/// How long the rest takes at the rate so far; absent while nothing is done.
+fn seconds_left(done: u64, total: u64, began: Instant) -> Option<f64> {
+    let rate = rate(done, began);
+    (rate > 0.0).then(|| total.saturating_sub(done) as f64 / rate)
 }
 
 #[cfg(test)]
