@@ -1,11 +1,12 @@
 //! The danger: files that only our own reader likes. bbolt's program checks, lists, reads and copies
 //! them here.
 //!
-//! `ETCDSNAP_PEERS` names the folder that holds `bbolt/bbolt`; without it `target/peers` is tried. When
-//! the program is missing these tests say so and pass, or fail if `ETCDSNAP_REQUIRE_PEERS` is `1`.
+//! `ETCDSNAP_PEERS` names the folder that holds `bbolt/bbolt`; without it `peers` in the target directory
+//! is tried, where `testdata/peers/build` puts it. When the program is missing these tests say so and pass, or fail if `ETCDSNAP_REQUIRE_PEERS` is `1`.
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -21,7 +22,8 @@ use crate::{
 /// bbolt's program; `None`, said aloud, when it is not there and need not be.
 pub fn bbolt(test: &str) -> Option<PathBuf> {
     let peers = std::env::var_os("ETCDSNAP_PEERS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers"),
+        // CARGO_TARGET_TMPDIR is `tmp` in the target directory in use.
+        || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers"),
         PathBuf::from,
     );
     let program = peers.join("bbolt/bbolt");
@@ -30,7 +32,10 @@ pub fn bbolt(test: &str) -> Option<PathBuf> {
     }
     let required = std::env::var_os("ETCDSNAP_REQUIRE_PEERS").is_some_and(|value| value == "1");
     assert!(!required, "{test} needs {}", program.display());
-    eprintln!("SKIPPED {test}: no {} (set ETCDSNAP_PEERS)", program.display());
+    // Not `eprintln!`: the test runner swallows that of a test that passes.
+    let skipped =
+        format!("SKIPPED {test}: no {}; testdata/peers/build makes it\n", program.display());
+    std::io::stderr().write_all(skipped.as_bytes()).unwrap();
     None
 }
 
