@@ -59,11 +59,7 @@ pub fn members_serve(line: Line, flags: &[RestoreFlags], expected: &Expected) ->
     cluster_serves(members, flags, expected)
 }
 
-fn cluster_serves(
-    members: Vec<Member>,
-    flags: &[RestoreFlags],
-    expected: &Expected,
-) -> Result<()> {
+fn cluster_serves(members: Vec<Member>, flags: &[RestoreFlags], expected: &Expected) -> Result<()> {
     for member in &members {
         let name = &member.spec.name;
         serves(member, flags, expected).with_context(|| format!("member {name}"))?;
@@ -115,7 +111,12 @@ fn serves(member: &Member, flags: &[RestoreFlags], expected: &Expected) -> Resul
 /// Field by field, so that a failure is readable.
 pub fn compare_content(is: &Content, wanted: &Content) -> Result<()> {
     ensure!(is.revision == wanted.revision, "revision {}, not {}", is.revision, wanted.revision);
-    ensure!(is.keys.len() == wanted.keys.len(), "{} keys, not {}", is.keys.len(), wanted.keys.len());
+    ensure!(
+        is.keys.len() == wanted.keys.len(),
+        "{} keys, not {}",
+        is.keys.len(),
+        wanted.keys.len()
+    );
     for (is, wanted) in is.keys.iter().zip(&wanted.keys) {
         ensure!(is == wanted, "key {is:?}, expected {wanted:?}");
     }

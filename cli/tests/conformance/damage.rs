@@ -81,7 +81,10 @@ fn flips_are_found(mut bytes: Vec<u8>, places: &[usize], dir: &Path) -> Result<(
         let found = verified.findings.iter().any(|finding| {
             finding.severity == "damage" && !finding.message.is_empty() && !finding.code.is_empty()
         });
-        let failed = verified.checks.iter().any(|check| !check.sound && !check.detail.is_empty());
+        let failed = verified
+            .checks
+            .iter()
+            .any(|check| !check.sound && !check.name.is_empty() && !check.detail.is_empty());
         ensure!(found && failed, "{}: nothing is named: {ran}", flip());
         bytes[place] ^= mask;
     }

@@ -136,7 +136,7 @@ fn make(line: Line, kind: Kind) -> Result<Dataset> {
     let hashes = live_hashes(&member, &gateway, content.revision)?;
 
     // Even asking writes: list requests of authentication go through the raft log.
-    member.wait_until_idle()?;
+    member.wait_until_idle(&gateway)?;
     let snapshot = dir.join("snapshot.db");
     let user = format!("root:{ROOT_PASSWORD}");
     let user = (kind == Kind::Auth).then_some(user.as_str());
@@ -161,6 +161,10 @@ fn live_hashes(
     let mut hashes = Vec::new();
     for eighth in [0, 1, 3, 5, 7] {
         let revision = first + (current - first) * eighth / 8;
+        if revision == latest.compact_revision && member.spec.line == Line::V34 {
+            // Early patches of 3.4 refuse the mark itself; later ones and etcdutl do not.
+            continue;
+        }
         let hash = hashkv(member.spec.line, &member.client_url, gateway, revision)?;
         // At the mark itself the server may answer from its cache, with an older mark.
         if hash.compact_revision == latest.compact_revision {

@@ -63,7 +63,9 @@ pub fn content(gateway: &Gateway) -> Result<Content> {
                 let kind = perm["permType"].as_str().unwrap_or("READ").to_owned();
                 (kind, text(&perm["key"]), text(&perm["range_end"]))
             };
-            list(&role["perm"]).iter().map(permission).collect()
+            // From 3.6 on the answer shows what root may do, which is not stored.
+            let perms = list(&role["perm"]).iter().filter(|perm| !text(&perm["key"]).is_empty());
+            perms.map(permission).collect()
         })?,
         alarms: alarms(gateway)?,
     })
@@ -141,12 +143,7 @@ pub fn members(gateway: &Gateway) -> Result<(u64, Vec<MemberFact>)> {
 }
 
 /// The member's HashKV at `revision` (0: the latest), or the reason for its refusal.
-pub fn hashkv(
-    line: Line,
-    client_url: &str,
-    gateway: &Gateway,
-    revision: i64,
-) -> Result<HashKv> {
+pub fn hashkv(line: Line, client_url: &str, gateway: &Gateway, revision: i64) -> Result<HashKv> {
     let hash = |answer: &Value, header: &Value| -> Result<HashKv> {
         let current = int(&header["revision"])?;
         Ok(HashKv {
@@ -163,7 +160,6 @@ pub fn hashkv(
         let answer = &answer[0]["HashKV"];
         return hash(answer, &answer["header"]).with_context(|| format!("{answer}"));
     }
-    let answer =
-        gateway.call("maintenance/hashkv", &json!({"revision": revision.to_string()}))?;
+    let answer = gateway.call("maintenance/hashkv", &json!({"revision": revision.to_string()}))?;
     hash(&answer, &answer["header"]).with_context(|| format!("{answer}"))
 }

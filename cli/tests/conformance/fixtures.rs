@@ -25,9 +25,7 @@ fn fixtures_dir() -> PathBuf {
 fn fixtures() -> Vec<String> {
     let entries = fs::read_dir(fixtures_dir()).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
-        .filter_map(|entry| {
-            entry.file_name().to_str()?.strip_suffix(".tar.zst").map(str::to_owned)
-        })
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".tar.zst").map(str::to_owned))
         .collect();
     names.sort();
     names

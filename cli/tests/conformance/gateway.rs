@@ -38,7 +38,8 @@ impl Gateway {
     /// From here on requests carry this user's token.
     pub fn log_in(&mut self, user: &str, password: &str) -> Result<()> {
         self.token = None;
-        let answer = self.call("auth/authenticate", &json!({"name": user, "password": password}))?;
+        let answer =
+            self.call("auth/authenticate", &json!({"name": user, "password": password}))?;
         let token = answer["token"].as_str().context("authenticate answered without a token")?;
         self.token = Some(token.to_owned());
         Ok(())

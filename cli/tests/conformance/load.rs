@@ -21,14 +21,44 @@ const TTL_SECONDS: i64 = 90_000;
 
 /// Each of these must have succeeded at least once in a full load.
 const KINDS: [&str; 38] = [
-    "put", "put empty", "put large", "put with lease", "put ignore_value", "put ignore_lease",
-    "put prev_kv", "range", "range prefix", "range at revision", "delete", "delete range",
-    "delete prev_kv", "txn", "txn range compare", "txn nested", "compaction", "lease grant",
-    "lease revoke", "lease keepalive", "lease time to live", "alarm activate", "alarm deactivate",
-    "user add", "user add without password", "user change password", "user grant role",
-    "user revoke role", "user delete", "role add", "role grant permission",
-    "role revoke permission", "role delete", "member add learner", "member update",
-    "member remove", "auth enable", "auth disable",
+    "put",
+    "put empty",
+    "put large",
+    "put with lease",
+    "put ignore_value",
+    "put ignore_lease",
+    "put prev_kv",
+    "range",
+    "range prefix",
+    "range at revision",
+    "delete",
+    "delete range",
+    "delete prev_kv",
+    "txn",
+    "txn range compare",
+    "txn nested",
+    "compaction",
+    "lease grant",
+    "lease revoke",
+    "lease keepalive",
+    "lease time to live",
+    "alarm activate",
+    "alarm deactivate",
+    "user add",
+    "user add without password",
+    "user change password",
+    "user grant role",
+    "user revoke role",
+    "user delete",
+    "role add",
+    "role grant permission",
+    "role revoke permission",
+    "role delete",
+    "member add learner",
+    "member update",
+    "member remove",
+    "auth enable",
+    "auth disable",
 ];
 
 /// How often each kind was done and refused, and the refusals' messages.
@@ -98,7 +128,8 @@ pub fn load(member: &Member, seed: u64, operations: u64) -> Result<Counts> {
         }
         Ok(counts)
     })?;
-    let mut admin = Admin { gateway: member.gateway(), counts: Counts::default(), revision: &revision };
+    let mut admin =
+        Admin { gateway: member.gateway(), counts: Counts::default(), revision: &revision };
     admin.auth_on()?;
     admin.auth_off()?;
     counts.merge(admin.counts);
@@ -281,8 +312,7 @@ impl<'a> Writer<'a> {
     }
 
     fn branches(&mut self, range_compare: bool, depth: u32, keys: &mut Vec<Vec<u8>>) -> Value {
-        let compares: Vec<Value> =
-            (0..self.rng.u32(0..3)).map(|_| self.compare(false)).collect();
+        let compares: Vec<Value> = (0..self.rng.u32(0..3)).map(|_| self.compare(false)).collect();
         let mut compares = compares;
         if range_compare {
             compares.push(self.compare(true));
@@ -371,7 +401,11 @@ impl Admin<'_> {
         self.send("user add without password", "auth/user/add", nobody)?;
         let body = json!({"name": "user-1", "password": "changed"});
         self.send("user change password", "auth/user/changepw", body)?;
-        self.send("user revoke role", "auth/user/revoke", json!({"name": "user-2", "role": "role-2"}))?;
+        self.send(
+            "user revoke role",
+            "auth/user/revoke",
+            json!({"name": "user-2", "role": "role-2"}),
+        )?;
         self.send("user delete", "auth/user/delete", json!({"name": "user-3"}))?;
         let body = json!({"role": "role-4", "key": key(b"z"), "range_end": key(b"\0")});
         self.send("role revoke permission", "auth/role/revoke", body)?;
@@ -383,9 +417,7 @@ impl Admin<'_> {
     fn alarms(&mut self, member: &Member) -> Result<()> {
         let status = member.gateway().call("maintenance/status", &json!({}))?;
         let own = id(&status["header"]["member_id"])?.to_string();
-        for (kind, action) in
-            [("alarm activate", "ACTIVATE"), ("alarm deactivate", "DEACTIVATE")]
-        {
+        for (kind, action) in [("alarm activate", "ACTIVATE"), ("alarm deactivate", "DEACTIVATE")] {
             let body = json!({"action": action, "memberID": own, "alarm": "NOSPACE"});
             self.send(kind, "maintenance/alarm", body)?;
         }

@@ -31,7 +31,7 @@ fn read_beside_server(line: Line, dir: &Path) -> Result<()> {
         let body = json!({"key": key(format!("k{n}").as_bytes()), "value": key(b"v")});
         member.gateway().call("kv/put", &body)?;
     }
-    member.wait_until_idle()?;
+    member.wait_until_idle(&member.gateway())?;
     let start = Instant::now();
     for command in LOOKING {
         ours::succeed(&ours::words(&[command], &data_dir, &[ours::NO_WAL]))?;
@@ -39,8 +39,7 @@ fn read_beside_server(line: Line, dir: &Path) -> Result<()> {
     // etcdutl would wait for the server's lock for ever; five seconds are ample for us.
     ensure!(start.elapsed() < Duration::from_secs(5), "waited {:?}", start.elapsed());
     let copy = copy_to(&data_dir.join("member/snap/db"), dir, "copy.db")?;
-    let (own, peer) =
-        (ours::status(&data_dir, &[ours::NO_WAL])?, peers::status(Line::V37, &copy)?);
+    let (own, peer) = (ours::status(&data_dir, &[ours::NO_WAL])?, peers::status(Line::V37, &copy)?);
     ensure!(own.hash == peer.hash && own.revision == peer.revision, "{own:?} {peer:?}");
     member.gateway().call("kv/put", &json!({"key": key(b"still"), "value": key(b"alive")}))?;
     Ok(())

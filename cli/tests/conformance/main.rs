@@ -12,6 +12,7 @@
 //! | `ETCDSNAP_PEERS` | where the peers are, instead of `target/peers` |
 //! | `ETCDSNAP_REQUIRE_PEERS=1` | a missing peer or fixture is a failure |
 //! | `ETCDSNAP_FIXTURES` | where the fixtures are, instead of `testdata/members` |
+//! | `ETCDSNAP_PROGRAM` | another `etcdsnap` than the one just built, as from a package |
 //! | `ETCDSNAP_SEED` | repeat a run's random choices |
 //! | `ETCDSNAP_LONG=1` | every byte, every pair of versions |
 //! | `ETCDSNAP_KEEP=1` | leave the files of failed tests where they are |

@@ -42,9 +42,11 @@ pub fn trials(suite: &mut Suite) {
         Needs::lines(&[Line::V36, Line::V37]),
         |_| revisions_outside_are_refused(&*loaded(Line::V36)?),
     );
-    suite.add("numbers::hashkv_with_authentication_on", Needs::lines(&[Line::V36, Line::V37]), |_| {
-        hashkv_equals_live(&*with_auth()?)
-    });
+    suite.add(
+        "numbers::hashkv_with_authentication_on",
+        Needs::lines(&[Line::V36, Line::V37]),
+        |_| hashkv_equals_live(&*with_auth()?),
+    );
 }
 
 /// Our status beside that of each line; total keys meant something else before 3.6.

@@ -1,6 +1,6 @@
 //! Every way the suite calls `etcdsnap`. A change of its command line is made here.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -58,7 +58,8 @@ pub struct Finding {
 
 /// The program, ready for arguments.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_etcdsnap"));
+    let built = || OsString::from(env!("CARGO_BIN_EXE_etcdsnap"));
+    let mut command = Command::new(std::env::var_os("ETCDSNAP_PROGRAM").unwrap_or_else(built));
     command.stdin(Stdio::null());
     command
 }
@@ -133,7 +134,8 @@ pub fn restore_command(path: &Path, flags: &RestoreFlags, more: &[&str]) -> Comm
 /// `verify -w json` of one path.
 pub fn verify(path: &Path, more: &[&str]) -> Result<(Ran, Verified)> {
     let ran = etcdsnap(&words(&["verify", "-w", "json"], path, more))?;
-    let verified: Verified = serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))?;
+    let verified: Verified =
+        serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))?;
     ensure!(Path::new(&verified.path) == path, "the report is about {:?}", verified.path);
     Ok((ran, verified))
 }

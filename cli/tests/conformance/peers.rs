@@ -225,7 +225,8 @@ fn own_copy(file: &Path) -> Result<tempfile::TempDir> {
 pub fn ask(line: Line, file: &Path, args: &[&str]) -> Result<Ran> {
     let dir = own_copy(file)?;
     let copy = dir.path().join("copy.db");
-    let args = args.iter().map(|arg| if *arg == "FILE" { copy.as_os_str() } else { OsStr::new(arg) });
+    let args =
+        args.iter().map(|arg| if *arg == "FILE" { copy.as_os_str() } else { OsStr::new(arg) });
     run(Command::new(&programs(line)?.etcdutl).env("ETCDCTL_API", "3").args(args))
 }
 

@@ -48,7 +48,11 @@ impl RestoreFlags {
             args.extend(["--wal-dir".into(), dir.clone().into()]);
         }
         if let Some(bump) = self.bump {
-            args.extend(["--bump-revision".into(), bump.to_string().into(), "--mark-compacted".into()]);
+            args.extend([
+                "--bump-revision".into(),
+                bump.to_string().into(),
+                "--mark-compacted".into(),
+            ]);
         }
         args
     }

@@ -78,16 +78,20 @@ pub fn trials(suite: &mut Suite) {
     suite.add("restoring::a_full_directory_is_left_alone", Needs::lines(&[Line::V36]), |dir| {
         full_directory_is_left_alone(&*loaded(Line::V36)?, dir)
     });
-    suite.add("restoring::a_db_without_digest_needs_no_flag_but_says_so", Needs::lines(&[Line::V36]), {
-        |dir| {
-            let set = loaded(Line::V36)?;
-            let flags = RestoreFlags::single(dir.join("data"), &free_url()?);
-            let ran = done(ours::restore(&set.db(), &flags, &[])?)?;
-            let said = (ran.stdout_text() + &ran.stderr_text()).to_lowercase();
-            ensure!(said.contains("digest") || said.contains("trailer"), "not said: {ran}");
-            boot::single_member_serves(Line::V36, &flags, &Expected::from(&*set))
-        }
-    });
+    suite.add(
+        "restoring::a_db_without_digest_needs_no_flag_but_says_so",
+        Needs::lines(&[Line::V36]),
+        {
+            |dir| {
+                let set = loaded(Line::V36)?;
+                let flags = RestoreFlags::single(dir.join("data"), &free_url()?);
+                let ran = done(ours::restore(&set.db(), &flags, &[])?)?;
+                let said = (ran.stdout_text() + &ran.stderr_text()).to_lowercase();
+                ensure!(said.contains("digest") || said.contains("trailer"), "not said: {ran}");
+                boot::single_member_serves(Line::V36, &flags, &Expected::from(&*set))
+            }
+        },
+    );
 }
 
 /// The restore must have succeeded.
@@ -157,7 +161,12 @@ fn same_wal_as_peer(set: &Dataset, dir: &Path) -> Result<()> {
         let (is, wanted) = (read(&own.data_dir)?, read(&peer.data_dir)?);
         // The first record is 16 bytes long, the second carries the member and cluster ids
         // and takes less than 64. 3.7 leaves out zero fields in what follows.
-        ensure!(is[..48] == wanted[..48], "ids {:02x?}, etcdutl's {:02x?}", &is[..80], &wanted[..80]);
+        ensure!(
+            is[..48] == wanted[..48],
+            "ids {:02x?}, etcdutl's {:02x?}",
+            &is[..80],
+            &wanted[..80]
+        );
         if set.line < Line::V37 {
             let differs = is.iter().zip(&wanted).position(|(is, wanted)| is != wanted);
             ensure!(is.len() == wanted.len(), "{} bytes, not {}", is.len(), wanted.len());

@@ -50,7 +50,8 @@ pub fn run(command: &mut Command) -> Result<Ran> {
         .map(|word| word.to_string_lossy())
         .collect::<Vec<_>>()
         .join(" ");
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("running {line}"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("running {line}"))?;
     Ok(Ran {
         code: output.status.code(),
         signal: output.status.signal(),

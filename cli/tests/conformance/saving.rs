@@ -27,9 +27,11 @@ pub fn trials(suite: &mut Suite) {
             move |dir| peers_take_it(&*loaded(line)?, dir),
         );
     }
-    suite.add("saving::damaged_input_is_refused_and_nothing_is_written", Needs::lines(&[Line::V36]), {
-        |dir| damaged_is_refused(&*loaded(Line::V36)?, dir)
-    });
+    suite.add(
+        "saving::damaged_input_is_refused_and_nothing_is_written",
+        Needs::lines(&[Line::V36]),
+        |dir| damaged_is_refused(&*loaded(Line::V36)?, dir),
+    );
     suite.add("saving::standard_output_gets_the_same_bytes", Needs::lines(&[Line::V36]), |_| {
         let set = loaded(Line::V36)?;
         let args = ours::save_args(&set.data_dir, Path::new("-"), &[ours::NO_WAL]);

@@ -66,13 +66,9 @@ fn run(title: &str, body: impl FnOnce(&Path) -> Result<()>) -> Result<(), Failed
         Err(anyhow!("{}", text.unwrap_or_else(|| "panicked".to_owned())))
     });
     outcome.map_err(|error| {
-        let kept = if flag("ETCDSNAP_KEEP") {
-            dir.keep()
-        } else {
-            keep_logs(title, dir.path())
-        };
+        let kept = if flag("ETCDSNAP_KEEP") { dir.keep() } else { keep_logs(title, dir.path()) };
         Failed::from(format!(
-            "{error:?}\nETCDSNAP_SEED={}; kept: {}",
+            "{error:#}\nETCDSNAP_SEED={}; kept: {}",
             crate::dataset::seed(),
             kept.display()
         ))
