@@ -1,7 +1,19 @@
 //! Reads, verifies, snapshots and restores etcd's bbolt files directly, without etcd and without a network.
 
 pub mod bolt;
+pub mod crc32c;
+pub mod datadir;
 pub mod finding;
+pub mod ids;
 pub mod limits;
+pub mod mvcc;
+pub mod pb;
 pub mod progress;
 pub mod raw;
+pub mod restore;
+pub mod schema;
+pub mod snapfile;
+pub mod snapshot;
+pub mod source;
+pub mod staging;
+pub mod wal;

@@ -1,1 +1,8 @@
 //! Integration tests of the engine.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod buckets;
+mod patch;
+mod write;
+mod write_bbolt;

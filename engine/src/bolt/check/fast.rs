@@ -1,0 +1,196 @@
+//! Is everything in order? Yes or no, in parallel.
+
+use rayon::prelude::*;
+
+use super::pages::PageSet;
+use crate::{
+    bolt::{
+        Db, Error, PageId,
+        bucket::{Bucket, Root},
+        freelist::Freelist,
+        layout,
+        page::{Leaf, Node},
+    },
+    progress::Progress,
+};
+
+/// Pages below one page, with the range its keys must lie in.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    page: PageId,
+    depth: usize,
+    /// Least key allowed; `None` at the left edge.
+    from: Option<&'a [u8]>,
+    /// Every key must be less; `None` at the right edge.
+    to: Option<&'a [u8]>,
+}
+
+struct Checker<'a, 'p> {
+    db: Db<'a>,
+    reached: PageSet,
+    progress: &'p dyn Progress,
+}
+
+/// What makes the exact check necessary: any irregularity at all.
+struct Irregular;
+
+type Verdict = Result<(), Irregular>;
+
+impl From<Error> for Irregular {
+    fn from(_: Error) -> Self {
+        Irregular
+    }
+}
+
+/// Whether the exact check would find nothing.
+pub(super) fn is_sound(
+    db: &Db<'_>,
+    freelist: Option<&Freelist>,
+    progress: &dyn Progress,
+) -> Result<bool, Error> {
+    progress.begin("check", db.size_bytes());
+    let checker = Checker { db: *db, reached: PageSet::new(db.pages_in_file()), progress };
+    let verdict = checker.all(freelist);
+    if progress.interrupted() {
+        return Err(Error::Interrupted);
+    }
+    Ok(verdict.is_ok())
+}
+
+impl<'a> Checker<'a, '_> {
+    fn all(&self, freelist: Option<&Freelist>) -> Verdict {
+        self.reach(PageId(0), 0)?;
+        self.reach(PageId(1), 0)?;
+        if let Some(freelist) = freelist {
+            self.reach(freelist.page, freelist.overflow)?;
+        }
+        self.bucket(&self.db.root(), 0)?;
+        match freelist {
+            None => Ok(()),
+            Some(freelist) => self.freelist(freelist),
+        }
+    }
+
+    /// Every page is either reached or free, once.
+    fn freelist(&self, freelist: &Freelist) -> Verdict {
+        for id in &freelist.ids {
+            ensure(self.reached.insert(*id))?;
+        }
+        ensure(self.reached.len() == self.db.meta().high_water_mark.0)
+    }
+
+    fn reach(&self, page: PageId, overflow: u32) -> Verdict {
+        for id in page.0..=page.0.saturating_add(u64::from(overflow)) {
+            ensure(self.reached.insert(PageId(id)))?;
+        }
+        Ok(())
+    }
+
+    fn bucket(&self, bucket: &Bucket<'a>, depth: usize) -> Verdict {
+        ensure(depth < self.db.limits().max_depth)?;
+        match bucket.root() {
+            Root::Inline(leaf) => self.leaf(leaf, None, None, depth),
+            Root::Page(page) => {
+                let parts = self.split(Part { page, depth, from: None, to: None })?;
+                parts.into_par_iter().try_for_each(|part| self.part(part))
+            }
+        }
+    }
+
+    /// Cuts a tree into enough parts to keep every thread busy, checking the branches cut through.
+    fn split(&self, root: Part<'a>) -> Result<Vec<Part<'a>>, Irregular> {
+        const ENOUGH: usize = 256;
+        let mut parts = vec![root];
+        loop {
+            let mut next = Vec::new();
+            let mut grew = false;
+            for part in &parts {
+                if self.children(*part, &mut next)? {
+                    grew = true;
+                } else {
+                    next.push(*part);
+                }
+            }
+            parts = next;
+            if !grew || parts.len() >= ENOUGH {
+                return Ok(parts);
+            }
+        }
+    }
+
+    /// Checks a branch and pushes its children; false when the part is a leaf, which is left alone.
+    fn children(&self, part: Part<'a>, out: &mut Vec<Part<'a>>) -> Result<bool, Irregular> {
+        let page = self.db.page(part.page)?;
+        let Node::Branch(branch) = page.node()? else { return Ok(false) };
+        ensure(part.depth < self.db.limits().max_depth)?;
+        self.reach(page.id, page.header.overflow)?;
+        let first = out.len();
+        let mut previous = part.from;
+        for (index, child) in branch.children().enumerate() {
+            let child = child?;
+            ensure(!child.key.is_empty())?;
+            ensure(
+                previous
+                    .is_none_or(|key| if index == 0 { key <= child.key } else { key < child.key }),
+            )?;
+            previous = Some(child.key);
+            if let Some(before) = out.get_mut(first..).and_then(|own| own.last_mut()) {
+                before.to = Some(child.key);
+            }
+            out.push(Part {
+                page: child.page,
+                depth: part.depth + 1,
+                from: Some(child.key),
+                to: part.to,
+            });
+        }
+        ensure(part.to.is_none_or(|to| previous.is_none_or(|key| key < to)))?;
+        Ok(true)
+    }
+
+    fn part(&self, part: Part<'a>) -> Verdict {
+        let mut stack = vec![part];
+        while let Some(part) = stack.pop() {
+            ensure(!self.progress.interrupted())?;
+            let mut children = Vec::new();
+            if self.children(part, &mut children)? {
+                stack.extend(children.into_iter().rev());
+                continue;
+            }
+            let page = self.db.page(part.page)?;
+            self.reach(page.id, page.header.overflow)?;
+            if let Node::Leaf(leaf) = page.node()? {
+                self.leaf(leaf, part.from, part.to, part.depth)?;
+            }
+            self.progress.advance(page.bytes().len() as u64);
+        }
+        Ok(())
+    }
+
+    fn leaf(
+        &self,
+        leaf: Leaf<'a>,
+        from: Option<&'a [u8]>,
+        to: Option<&'a [u8]>,
+        depth: usize,
+    ) -> Verdict {
+        let mut previous = from;
+        for (index, item) in leaf.items().enumerate() {
+            let item = item?;
+            ensure(!item.key.is_empty() && item.flags & !layout::LEAF_FLAG_BUCKET == 0)?;
+            ensure(
+                previous
+                    .is_none_or(|key| if index == 0 { key <= item.key } else { key < item.key }),
+            )?;
+            previous = Some(item.key);
+            if item.is_bucket() {
+                self.bucket(&Bucket::from_item(self.db, &item)?, depth + 1)?;
+            }
+        }
+        ensure(to.is_none_or(|to| previous.is_none_or(|key| key < to)) || leaf.count() == 0)
+    }
+}
+
+fn ensure(holds: bool) -> Verdict {
+    if holds { Ok(()) } else { Err(Irregular) }
+}

@@ -1,0 +1,86 @@
+//! Whole-file invariants, as findings in bbolt's words.
+//!
+//! [`check`] first asks in parallel whether all is well, which it nearly always is. Only when something
+//! is not does [`exact`](mod@exact) walk the file in bbolt's order and say what: its findings do not
+//! depend on the number of threads.
+
+mod exact;
+mod fast;
+mod pages;
+
+use super::{Db, Error, freelist::Freelist, meta::MetaError};
+use crate::{
+    finding::{Finding, Place},
+    progress::Progress,
+};
+
+/// Checks the pages of the whole file: metas, bounds, references, page types, key order, inline
+/// buckets, the freelist where one is stored.
+///
+/// All findings are reported, sorted by place; an empty list is bbolt's `OK`. Source: bbolt
+/// `tx_check.go`, whose wording is kept for what it can find. It stops at the first finding in files
+/// without a stored freelist and panics on wrong page ids; both are findings here.
+///
+/// # Errors
+/// Only [`Error::Interrupted`].
+pub fn check(db: &Db<'_>, progress: &dyn Progress) -> Result<Vec<Finding>, Error> {
+    let freelist = Freelist::read(db);
+    if freelist.is_ok() && db.missing_tail().is_none() {
+        let sound = fast::is_sound(db, freelist.as_ref().ok().and_then(Option::as_ref), progress)?;
+        if sound {
+            return Ok(meta_findings(db));
+        }
+    }
+    let mut findings = meta_findings(db);
+    findings.extend(tail_finding(db));
+    findings.extend(exact::findings(db, freelist, progress)?);
+    findings.sort();
+    findings.dedup();
+    Ok(findings)
+}
+
+/// The plain sequential check: what [`check`] must agree with. For tests.
+#[cfg(any(test, feature = "testkit"))]
+pub fn check_sequential(db: &Db<'_>) -> Vec<Finding> {
+    let mut findings = meta_findings(db);
+    findings.extend(tail_finding(db));
+    let silent = crate::progress::Silent;
+    findings.extend(exact::findings(db, Freelist::read(db), &silent).unwrap_or_default());
+    findings.sort();
+    findings.dedup();
+    findings
+}
+
+/// A torn meta is what a crash during a commit leaves: the other one is used, and it is said.
+fn meta_findings(db: &Db<'_>) -> Vec<Finding> {
+    let active = db.meta();
+    db.metas()
+        .slots
+        .iter()
+        .enumerate()
+        .filter_map(|(slot, meta)| meta.as_ref().err().map(|error: &MetaError| (slot, error)))
+        .map(|(slot, error)| {
+            let message = format!(
+                "meta {slot}: {error}; using meta {} of transaction {}: the last commit may have been cut short",
+                active.slot, active.txid
+            );
+            Finding::warning("torn-meta", Place::Page(slot as u64), message)
+        })
+        .collect()
+}
+
+fn tail_finding(db: &Db<'_>) -> Option<Finding> {
+    db.missing_tail().map(|tail| {
+        Finding::damage(
+            "missing-tail",
+            Place::Offset(tail.found),
+            format!(
+                "the file ends at {} bytes, the database has {} bytes (high water mark {} × page size {}): its tail is missing",
+                tail.found,
+                tail.expected,
+                db.meta().high_water_mark,
+                db.page_size()
+            ),
+        )
+    })
+}

@@ -1,0 +1,146 @@
+//! The front door: a bbolt file over bytes.
+
+use super::{
+    bucket::Bucket,
+    error::Error,
+    layout,
+    meta::{self, Meta, Metas},
+    page::{Page, PageHeader, PageId},
+};
+use crate::{limits::Limits, raw::Raw};
+
+/// A bbolt file whose meta was chosen. Pages are checked as they are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Db<'a> {
+    file: Raw<'a>,
+    metas: Metas,
+    limits: Limits,
+}
+
+/// What of a database lies beyond the end of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MissingTail {
+    /// Bytes the database should have: high water mark × page size.
+    pub expected: u64,
+    /// Bytes the file has.
+    pub found: u64,
+}
+
+impl<'a> Db<'a> {
+    /// The database in `bytes`. Bytes behind the high water mark, such as a snapshot's trailer, are ignored.
+    ///
+    /// # Errors
+    /// When no meta can be chosen; see [`meta::choose`].
+    pub fn from_bytes(bytes: &'a [u8], limits: Limits) -> Result<Self, Error> {
+        let file = Raw::new(bytes);
+        Ok(Self { file, metas: meta::choose(file)?, limits })
+    }
+
+    /// The meta in use.
+    pub fn meta(&self) -> &Meta {
+        &self.metas.active
+    }
+
+    /// The meta in use and what was found in both meta pages.
+    pub fn metas(&self) -> &Metas {
+        &self.metas
+    }
+
+    /// Bytes of a page.
+    pub fn page_size(&self) -> u64 {
+        u64::from(self.metas.active.page_size)
+    }
+
+    /// Bytes of the database: high water mark × page size.
+    pub fn size_bytes(&self) -> u64 {
+        self.metas.active.size_bytes()
+    }
+
+    /// All bytes of the file, a tail behind the high water mark included.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.file.tail(0).unwrap_or_default()
+    }
+
+    /// The bounds this database is read with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// What is missing when the file ends before the high water mark.
+    pub fn missing_tail(&self) -> Option<MissingTail> {
+        let (expected, found) = (self.size_bytes(), self.file.len() as u64);
+        (found < expected).then_some(MissingTail { expected, found })
+    }
+
+    /// Pages below the high water mark that the file can hold: what a hostile mark is cut to.
+    pub fn pages_in_file(&self) -> u64 {
+        (self.file.len() as u64 / self.page_size()).min(self.metas.active.high_water_mark.0)
+    }
+
+    /// The header at page `id` as it stands in the file, unchecked.
+    ///
+    /// # Errors
+    /// When the page is out of bounds or beyond the end of the file.
+    pub fn header(&self, id: PageId) -> Result<PageHeader, Error> {
+        let high_water_mark = self.metas.active.high_water_mark;
+        if id >= high_water_mark {
+            return Err(Error::OutOfBounds { page: id, high_water_mark });
+        }
+        let offset = id.0.saturating_mul(self.page_size());
+        usize::try_from(offset)
+            .ok()
+            .and_then(|offset| self.file.slice(offset, self.metas.active.page_size as usize))
+            .and_then(|page| PageHeader::parse(Raw::new(page)))
+            .ok_or(Error::BeyondEnd { page: id, offset, len: self.file.len() as u64 })
+    }
+
+    /// Page `id`, with its overflow.
+    ///
+    /// # Errors
+    /// When it is out of bounds, beyond the end of the file, names another id, has flags that bbolt
+    /// does not know, or runs over the high water mark.
+    pub fn page(&self, id: PageId) -> Result<Page<'a>, Error> {
+        let header = self.header(id)?;
+        if header.id != id.0 {
+            return Err(Error::PageIdDiffers { page: id, found: header.id });
+        }
+        if !header.flags.is_known() {
+            return Err(Error::UnknownFlags { page: id, flags: header.flags });
+        }
+        let high_water_mark = self.metas.active.high_water_mark;
+        let pages = 1 + u64::from(header.overflow);
+        if pages > high_water_mark.0 - id.0 {
+            return Err(Error::Overflow { page: id, overflow: header.overflow, high_water_mark });
+        }
+        let offset = id.0.saturating_mul(self.page_size());
+        let len = pages.saturating_mul(self.page_size());
+        let bytes = usize::try_from(offset)
+            .ok()
+            .zip(usize::try_from(len).ok())
+            .and_then(|(offset, len)| self.file.slice(offset, len))
+            .ok_or(Error::BeyondEnd { page: id, offset, len: self.file.len() as u64 })?;
+        Ok(Page::new(id, header, bytes))
+    }
+
+    /// A page of a tree; the metas are never one.
+    ///
+    /// # Errors
+    /// As [`Db::page`] and [`Page::node`].
+    pub fn node(&self, id: PageId) -> Result<super::page::Node<'a>, Error> {
+        self.page(id)?.node()
+    }
+
+    /// The root bucket, which holds the top-level buckets.
+    pub fn root(&self) -> Bucket<'a> {
+        Bucket::at_page(*self, self.metas.active.root, self.metas.active.sequence)
+    }
+
+    /// Offset in the file of `slice`, which must have come from this database.
+    pub fn offset_of(&self, slice: &[u8]) -> Option<u64> {
+        let base = self.bytes().as_ptr().addr();
+        let offset = slice.as_ptr().addr().checked_sub(base)?;
+        (offset <= self.file.len()).then_some(offset as u64)
+    }
+}
+
+const _: () = assert!(layout::META + layout::META_SIZE <= 1024, "a meta fits the smallest page");

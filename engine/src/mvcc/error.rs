@@ -1,0 +1,53 @@
+//! What stops a read of the key space.
+
+use crate::{
+    bolt,
+    finding::Place,
+    schema::{self, RecordError},
+};
+
+/// Why the key space could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The page tree is damaged.
+    #[error(transparent)]
+    Bolt(#[from] bolt::Error),
+    /// A record is damaged.
+    #[error("{place}: {error}")]
+    Record {
+        /// Which record.
+        place: Place,
+        /// What is wrong with it.
+        error: RecordError,
+    },
+    /// A revision whose history is gone.
+    #[error(
+        "required revision has been compacted: revision {revision}, the oldest there is is {compact_revision}"
+    )]
+    Compacted {
+        /// The revision asked for.
+        revision: i64,
+        /// The oldest revision there is.
+        compact_revision: i64,
+    },
+    /// A revision that has not been.
+    #[error(
+        "required revision is a future revision: revision {revision}, the newest is {current_revision}"
+    )]
+    Future {
+        /// The revision asked for.
+        revision: i64,
+        /// The newest revision.
+        current_revision: i64,
+    },
+}
+
+impl From<schema::Error> for Error {
+    fn from(error: schema::Error) -> Self {
+        match error {
+            schema::Error::Bolt(error) => Error::Bolt(error),
+            schema::Error::Record { place, error } => Error::Record { place, error },
+        }
+    }
+}

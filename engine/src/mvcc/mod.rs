@@ -1,0 +1,77 @@
+//! The key space: what the records of bucket `key` mean together. Knows no Kubernetes.
+//!
+//! Every record is one change of one key, and records stand in revision order. [`KeyIndex`] knows each
+//! key's latest record at a revision; [`hash_kv`] is etcd's HashKV; [`rules`] judges the whole history:
+//! revision after revision, one generation after another.
+
+mod error;
+mod hash;
+mod index;
+mod record;
+pub mod rules;
+
+pub use error::Error;
+pub use hash::{HashKv, hash_kv};
+pub use index::KeyIndex;
+pub use record::Record;
+
+use crate::{
+    bolt::{self, Bucket},
+    schema::{MetaRecords, Store, bucket},
+};
+
+/// The key space of a database.
+#[derive(Clone, Debug)]
+pub struct KeySpace<'a> {
+    bucket: Option<Bucket<'a>>,
+    compact_revision: i64,
+    current_revision: i64,
+    last_record: i64,
+}
+
+impl<'a> KeySpace<'a> {
+    /// The key space of `store`.
+    ///
+    /// # Errors
+    /// When the page tree, the last record's key or a compaction mark is damaged.
+    pub fn open(store: &Store<'a>) -> Result<Self, Error> {
+        let meta = MetaRecords::read_sound(store)?;
+        let bucket = store.bucket(bucket::KEY)?;
+        let last_record = match bucket.as_ref().map(Bucket::last).transpose()?.flatten() {
+            Some(item) => Record::key_of(&item)?.revision.main,
+            None => 0,
+        };
+        let compact_revision = meta.compact_revision();
+        let current_revision = last_record.max(compact_revision).max(1);
+        Ok(Self { bucket, compact_revision, current_revision, last_record })
+    }
+
+    /// Bucket `key`; `None` when the file has none.
+    pub fn bucket(&self) -> Option<&Bucket<'a>> {
+        self.bucket.as_ref()
+    }
+
+    /// Revision up to which history is compacted, −1 when it never was.
+    pub fn compact_revision(&self) -> i64 {
+        self.compact_revision
+    }
+
+    /// The store's revision: of the last record or compaction mark, 1 for an empty store.
+    pub fn current_revision(&self) -> i64 {
+        self.current_revision
+    }
+
+    /// Revision of the last record, 0 when there is none: what `snapshot status` shows.
+    pub fn last_record(&self) -> i64 {
+        self.last_record
+    }
+}
+
+/// Cuts `bucket` into as many runs of subtrees as there are threads, in key order.
+fn runs<'a>(bucket: &Bucket<'a>) -> Result<Vec<Vec<bolt::walk::Subtree<'a>>>, bolt::Error> {
+    const PARTS_A_THREAD: usize = 64;
+    let threads = rayon::current_num_threads().max(1);
+    let parts = bucket.subtrees(threads * PARTS_A_THREAD)?;
+    let size = parts.len().div_ceil(threads).max(1);
+    Ok(parts.chunks(size).map(<[_]>::to_vec).collect())
+}

@@ -1,0 +1,309 @@
+//! What every sound history obeys.
+//!
+//! Above the compaction mark nothing may be missing: transactions count up by one, changes within one
+//! from 0, and each key's records follow from one another. At and below it compaction has removed
+//! records, so only the order is judged there. Source: etcd `kvstore_txn.go`, `key_index.go`.
+
+use std::collections::HashSet;
+
+use super::{Error, KeyIndex, KeySpace, Record, index::Watch, record::place};
+use crate::{
+    bolt::Item,
+    finding::{Finding, Place},
+    progress::Progress,
+    schema::{RecordError, RecordKey, Revision},
+};
+
+/// What was found in the key space.
+#[derive(Clone, Debug, Default)]
+pub struct Judgement {
+    /// What is wrong, unsorted.
+    pub findings: Vec<Finding>,
+    /// Records looked at.
+    pub records: u64,
+    /// Keys that exist.
+    pub live_keys: u64,
+}
+
+/// Judges every record of `space`; `leases` are the ids of the leases there are.
+///
+/// # Errors
+/// When a page is damaged or the work was interrupted; damaged records are findings.
+pub fn judge(
+    space: &KeySpace<'_>,
+    leases: &HashSet<i64>,
+    max_findings: usize,
+    progress: &dyn Progress,
+) -> Result<Judgement, Error> {
+    let compact = space.compact_revision();
+    let new = || Rules {
+        compact,
+        max_findings,
+        opening: None,
+        first: None,
+        last: None,
+        records: 0,
+        undecodable: 0,
+        findings: Vec::new(),
+        dropped: 0,
+    };
+    let (index, mut rules) = KeyIndex::build_watched(space.bucket(), i64::MAX, progress, new)?;
+    rules.beginning();
+    let mut firsts = Vec::new();
+    index.for_each_first(|record| firsts.extend(first_of_key(record, compact)))?;
+    index.for_each_live(|record| firsts.extend(lease_of(record, leases)))?;
+    firsts.sort();
+    firsts.into_iter().for_each(|finding| rules.report(finding));
+    if rules.dropped > 0 {
+        let message = format!("{} more findings in the key space are not listed", rules.dropped);
+        rules.findings.push(Finding::damage("more-findings", Place::File, message));
+    }
+    Ok(Judgement { findings: rules.findings, records: rules.records, live_keys: index.live_keys() })
+}
+
+/// The first record of a key that is in the file.
+fn first_of_key(record: &Record<'_>, compact: i64) -> Option<Finding> {
+    let Revision { main, sub } = record.key.revision;
+    let place = Place::Revision { main, sub };
+    let key = record.kv.key.escape_ascii();
+    if main <= compact {
+        return None;
+    }
+    if record.key.tombstone {
+        let message = format!(
+            "key {key} is deleted at {main}/{sub} but has no record before that: records are missing"
+        );
+        return Some(Finding::damage("generation", place, message));
+    }
+    if record.kv.version != 1 || record.kv.create_revision != main {
+        let message = format!(
+            "key {key} begins at {main}/{sub} with version {} created at {}, expected version 1 created there: records are missing",
+            record.kv.version, record.kv.create_revision
+        );
+        return Some(Finding::damage("generation", place, message));
+    }
+    None
+}
+
+fn lease_of(record: &Record<'_>, leases: &HashSet<i64>) -> Option<Finding> {
+    if record.kv.lease == 0 || leases.contains(&record.kv.lease) {
+        return None;
+    }
+    let Revision { main, sub } = record.key.revision;
+    let message = format!(
+        "live key {} is attached to lease {:x}, which does not exist",
+        record.kv.key.escape_ascii(),
+        record.kv.lease
+    );
+    Some(Finding::damage("lease-missing", Place::Revision { main, sub }, message))
+}
+
+struct Rules {
+    compact: i64,
+    max_findings: usize,
+    /// The run's very first record.
+    opening: Option<Revision>,
+    /// The first record above the compaction mark.
+    first: Option<Revision>,
+    last: Option<Revision>,
+    records: u64,
+    /// Elements that were no records: what follows one cannot be judged against what went before.
+    undecodable: u64,
+    findings: Vec<Finding>,
+    dropped: u64,
+}
+
+impl Rules {
+    fn report(&mut self, finding: Finding) {
+        if self.findings.len() < self.max_findings {
+            self.findings.push(finding);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    fn damage(&mut self, code: &'static str, at: Revision, message: String) {
+        self.report(Finding::damage(code, Place::Revision { main: at.main, sub: at.sub }, message));
+    }
+
+    /// What the first record above the compaction mark must be.
+    fn beginning(&mut self) {
+        let Some(first) = self.first else { return };
+        // A store that was never compacted begins with its first write, revision 2.
+        let expected = if self.compact < 0 { 2 } else { self.compact + 1 };
+        if self.undecodable == 0 && first.main > expected {
+            let message = format!(
+                "the first record above the compaction mark {} is {first}, expected {expected}/0: records are missing",
+                self.compact
+            );
+            self.damage("revision-gap", first, message);
+        }
+    }
+
+    /// `next` stands right behind `previous` in the file; the tree's order is already known to hold.
+    fn succession(&mut self, previous: Revision, next: Revision) {
+        if next.main <= self.compact {
+            return;
+        }
+        let from = if previous.main <= self.compact {
+            Revision { main: self.compact, sub: i64::MAX }
+        } else {
+            previous
+        };
+        let follows = (next.main == from.main && Some(next.sub) == from.sub.checked_add(1))
+            || (Some(next.main) == from.main.checked_add(1) && next.sub == 0);
+        if !follows {
+            let message = format!(
+                "revision {next} follows {previous} above the compaction mark {}: records between them are missing",
+                self.compact
+            );
+            self.damage("revision-gap", next, message);
+        }
+    }
+
+    /// The next record of this run, decodable or not.
+    fn follow(&mut self, revision: Revision) {
+        match self.last {
+            Some(last) => self.succession(last, revision),
+            None => self.opening = Some(revision),
+        }
+        if revision.main > self.compact && self.first.is_none() {
+            self.first = Some(revision);
+        }
+        self.last = Some(revision);
+    }
+
+    fn fields(&mut self, record: &Record<'_>) {
+        let revision = record.key.revision;
+        let kv = &record.kv;
+        if revision.main < 1 {
+            self.damage(
+                "revision",
+                revision,
+                format!("revision {revision}: a store's first write is revision 2"),
+            );
+        }
+        if record.key.tombstone {
+            let bare = kv.create_revision == 0
+                && kv.mod_revision == 0
+                && kv.version == 0
+                && kv.lease == 0
+                && kv.value.is_empty();
+            if !bare {
+                self.damage(
+                    "tombstone",
+                    revision,
+                    format!("deletion at {revision} carries more than its key"),
+                );
+            }
+            return;
+        }
+        if *kv == Default::default() {
+            // What `restore --bump-revision` leaves: a record with an empty value.
+            let message = format!(
+                "revision {revision} is an empty record: the revision was bumped by a restore"
+            );
+            self.report(Finding::note(
+                "bumped-revision",
+                Place::Revision { main: revision.main, sub: revision.sub },
+                message,
+            ));
+            return;
+        }
+        if kv.key.is_empty() {
+            self.damage("record", revision, format!("record at {revision} has no key"));
+        }
+        if kv.mod_revision != revision.main {
+            let message =
+                format!("record at {revision} says it was modified at {}", kv.mod_revision);
+            self.damage("mod-revision", revision, message);
+        }
+        if kv.create_revision < 1 || kv.create_revision > revision.main || kv.version < 1 {
+            let message = format!(
+                "record at {revision} has version {} and was created at {}",
+                kv.version, kv.create_revision
+            );
+            self.damage("record", revision, message);
+        } else if kv.version == 1 && kv.create_revision != kv.mod_revision {
+            let message = format!(
+                "record at {revision} has version 1 but was created at {}",
+                kv.create_revision
+            );
+            self.damage("record", revision, message);
+        }
+    }
+}
+
+impl<'a> Watch<'a> for Rules {
+    fn record(&mut self, _item: &Item<'a>, record: &Record<'a>) {
+        self.records += 1;
+        let revision = record.key.revision;
+        self.follow(revision);
+        self.fields(record);
+    }
+
+    fn pair(&mut self, previous: &Record<'a>, next: &Record<'a>) {
+        let at = next.key.revision;
+        let key = next.kv.key.escape_ascii();
+        if next.kv.key.is_empty() {
+            return;
+        }
+        let wrong = match (previous.key.tombstone, next.key.tombstone) {
+            (true, true) if at.main > self.compact => {
+                Some(format!("key {key} is deleted at {at} and was already deleted at {}", previous.key.revision))
+            }
+            (_, true) => None,
+            (true, false) => (next.kv.version != 1 || next.kv.create_revision != at.main).then(|| {
+                format!(
+                    "key {key} at {at} has version {} created at {}, but it was deleted at {}: expected a new generation",
+                    next.kv.version, next.kv.create_revision, previous.key.revision
+                )
+            }),
+            (false, false) => {
+                let created = next.kv.create_revision == previous.kv.create_revision;
+                let counts = if at.main > self.compact {
+                    previous.kv.version.checked_add(1) == Some(next.kv.version)
+                } else {
+                    next.kv.version > previous.kv.version
+                };
+                // Below the mark the deletion between two generations may be gone already.
+                let regenerated = at.main <= self.compact && next.kv.create_revision > previous.key.revision.main;
+                (!(regenerated || created && counts)).then(|| {
+                    format!(
+                        "key {key} at {at} has version {} created at {}, but version {} created at {} stands before it at {}",
+                        next.kv.version,
+                        next.kv.create_revision,
+                        previous.kv.version,
+                        previous.kv.create_revision,
+                        previous.key.revision
+                    )
+                })
+            }
+        };
+        if let Some(message) = wrong {
+            self.damage("generation", at, message);
+        }
+    }
+
+    fn undecodable(&mut self, item: &Item<'a>, error: RecordError) -> Result<(), Error> {
+        self.undecodable += 1;
+        if let Ok(key) = RecordKey::parse(item.key) {
+            self.follow(key.revision);
+        }
+        self.report(Finding::damage("undecodable", place(item), error.to_string()));
+        Ok(())
+    }
+
+    fn join(&mut self, next: Self) {
+        if let (Some(last), Some(first)) = (self.last, next.opening) {
+            self.succession(last, first);
+        }
+        self.opening = self.opening.or(next.opening);
+        self.first = self.first.or(next.first);
+        self.last = next.last.or(self.last);
+        self.records += next.records;
+        self.undecodable += next.undecodable;
+        self.dropped += next.dropped;
+        next.findings.into_iter().for_each(|finding| self.report(finding));
+    }
+}

@@ -1,0 +1,92 @@
+//! What stops a restore.
+
+use std::path::PathBuf;
+
+use super::{IdentityError, UrlError};
+use crate::{
+    bolt::{self, patch::PatchError},
+    finding::Finding,
+    mvcc,
+    staging::IoError,
+};
+
+/// Why a restore could not be planned or done. Nothing stands under the target's name then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The names and URLs do not make a cluster.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// An advertised URL is refused.
+    #[error("--initial-advertise-peer-urls: {0}")]
+    Advertised(#[source] UrlError),
+    /// etcd's rule: a raised revision without the mark would let watches miss events.
+    #[error("--mark-compacted required if --revision-bump > 0, and only then")]
+    BumpWithoutMark,
+    /// A revision beyond what etcd can count.
+    #[error("--bump-revision {bump}: revision {latest} cannot be raised that far")]
+    Bump {
+        /// The raise asked for.
+        bump: u64,
+        /// The latest revision.
+        latest: i64,
+    },
+    /// The data dir holds something already.
+    #[error("data-dir {path:?} not empty or could not be read", path = path.display().to_string())]
+    DataDir {
+        /// The data dir.
+        path: PathBuf,
+    },
+    /// The WAL dir exists.
+    #[error("wal-dir {path:?} exists", path = path.display().to_string())]
+    WalDir {
+        /// The WAL dir.
+        path: PathBuf,
+    },
+    /// The input is damaged.
+    #[error("the input is damaged: {} findings, nothing was written", findings.len())]
+    Damaged {
+        /// What is wrong with it.
+        findings: Vec<Finding>,
+    },
+    /// The filesystem is too small.
+    #[error("{}: {needed} bytes are needed, {available} are free", path.display())]
+    Space {
+        /// A directory of the filesystem.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes available.
+        available: u64,
+    },
+    /// The input cannot be read.
+    #[error(transparent)]
+    Bolt(#[from] bolt::Error),
+    /// The key space cannot be read.
+    #[error(transparent)]
+    KeySpace(#[from] mvcc::Error),
+    /// The input cannot be edited.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// What was read cannot be trusted.
+    #[error("the input changed while it was read")]
+    Unsettled(#[source] std::io::Error),
+}
+
+impl Error {
+    /// Whether the input's damage is the reason.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::Damaged { .. } => true,
+            Error::Bolt(error) | Error::Patch(PatchError::Read(error)) => error.is_damage(),
+            Error::Patch(PatchError::MissingTail { .. }) => true,
+            Error::KeySpace(error) => {
+                matches!(error, mvcc::Error::Bolt(_) | mvcc::Error::Record { .. })
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What an operator should know before the restored member runs.
+
+use std::collections::BTreeSet;
+
+use super::Plan;
+use crate::{
+    bolt,
+    finding::{Finding, Place},
+    ids::ClusterId,
+    pb::etcdserverpb::AlarmType,
+    schema::{MetaRecords, Store, auth, bucket, members, meta::Version, small},
+};
+
+/// Everything of `store` that survives the restore and changes how the new cluster behaves.
+///
+/// `origin` is the cluster id that the source's WAL names, when it has one.
+///
+/// # Errors
+/// When a page is damaged.
+pub fn warnings(
+    store: &Store<'_>,
+    plan: &Plan,
+    origin: Option<ClusterId>,
+) -> Result<Vec<Finding>, bolt::Error> {
+    let (meta, _) = MetaRecords::read(store)?;
+    let mut found = Vec::new();
+    if same_cluster(store, &meta, plan, origin)? {
+        let message = format!(
+            "the new cluster id {} is that of the source's cluster: members of the old cluster that still run would join in; \
+             use a new --initial-cluster-token",
+            plan.cluster.id
+        );
+        found.push(Finding::warning("same-cluster-id", Place::File, message));
+    }
+    alarms(store, &mut found)?;
+    users(store, &mut found)?;
+    let leases = small::leases(store)?.records.len();
+    if leases > 0 {
+        let message = format!(
+            "{leases} leases begin anew with their full time to live when the member starts"
+        );
+        found.push(Finding::note(
+            "leases",
+            Place::Record { bucket: bucket::LEASE, key: Vec::new() },
+            message,
+        ));
+    }
+    if meta.compaction_pending() {
+        let message = format!(
+            "a compaction at {} is resumed when the member starts",
+            meta.compact_revision()
+        );
+        found.push(Finding::note("compaction-pending", Place::File, message));
+    }
+    found.extend(refusing_servers(meta.storage_version.as_deref()));
+    Ok(found)
+}
+
+/// Whether the new ids can be those of the source's cluster: its WAL says so, or every new member's id
+/// is known in the source, which only the same URLs and token give.
+fn same_cluster(
+    store: &Store<'_>,
+    meta: &MetaRecords,
+    plan: &Plan,
+    origin: Option<ClusterId>,
+) -> Result<bool, bolt::Error> {
+    if origin == Some(plan.cluster.id) {
+        return Ok(true);
+    }
+    let mut known: BTreeSet<u64> = BTreeSet::new();
+    known.extend(members::members(store)?.records.iter().map(|member| member.id.0));
+    known.extend(members::removed(store)?.records.iter().map(|id| id.0));
+    if let Some(conf) = &meta.conf_state {
+        known.extend([&conf.voters, &conf.learners].into_iter().flatten());
+    }
+    Ok(plan.cluster.members.iter().all(|member| known.contains(&member.id.0)))
+}
+
+fn alarms(store: &Store<'_>, found: &mut Vec<Finding>) -> Result<(), bolt::Error> {
+    for alarm in small::alarms(store)?.records {
+        let effect = match alarm.alarm() {
+            AlarmType::Nospace => "refuses puts and lease grants",
+            AlarmType::Corrupt => "refuses every request",
+            AlarmType::None => continue,
+        };
+        let message = format!(
+            "alarm {:?} of member {:x} survives the restore: the new cluster {effect} until `etcdctl alarm disarm`",
+            alarm.alarm(),
+            alarm.member_id
+        );
+        found.push(Finding::warning(
+            "alarm",
+            Place::Record { bucket: bucket::ALARM, key: Vec::new() },
+            message,
+        ));
+    }
+    Ok(())
+}
+
+fn users(store: &Store<'_>, found: &mut Vec<Finding>) -> Result<(), bolt::Error> {
+    if !auth::enabled(store)? {
+        return Ok(());
+    }
+    let names: Vec<String> = auth::users(store)?
+        .records
+        .iter()
+        .map(|user| user.name.escape_ascii().to_string())
+        .collect();
+    let message = format!(
+        "auth is enabled: clients need a user and its old password; users: {}",
+        names.join(", ")
+    );
+    found.push(Finding::warning(
+        "auth-enabled",
+        Place::Record { bucket: bucket::AUTH, key: Vec::new() },
+        message,
+    ));
+    Ok(())
+}
+
+fn refusing_servers(storage_version: Option<&str>) -> Option<Finding> {
+    let text = storage_version?;
+    let version = Version::parse(text)?;
+    let refusing = match (version.major, version.minor) {
+        (3, 0..=5) => return None,
+        (3, 6) => "late patch levels of etcd 3.4".to_owned(),
+        (major, minor) => format!("etcd {major}.{} and older", minor.saturating_sub(1)),
+    };
+    let message = format!("the data has storage version {text}: {refusing} refuse it");
+    Some(Finding::note("storage-version", Place::File, message))
+}

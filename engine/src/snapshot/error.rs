@@ -1,0 +1,43 @@
+//! What stops the work on a snapshot.
+
+use crate::{bolt, finding::Finding, mvcc, schema, staging::IoError};
+
+/// Why a snapshot could not be read or made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The page tree is damaged, or this is no bbolt file.
+    #[error(transparent)]
+    Bolt(#[from] bolt::Error),
+    /// The key space is damaged, or the revision asked for is not there.
+    #[error(transparent)]
+    KeySpace(#[from] mvcc::Error),
+    /// The input is damaged: nothing was written.
+    #[error("the input is damaged: {} findings, nothing was written", findings.len())]
+    Damaged {
+        /// What is wrong with it.
+        findings: Vec<Finding>,
+    },
+    /// What was written does not read back as it should: the target was not touched.
+    #[error(
+        "what was written reads back differently: digest {found}, expected {expected}; the disk cannot be trusted"
+    )]
+    ReadBack {
+        /// Digest of what was to be written.
+        expected: super::Digest,
+        /// Digest of what was read back.
+        found: super::Digest,
+    },
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// Writing to a stream failed.
+    #[error("write the snapshot")]
+    Stream(#[source] std::io::Error),
+}
+
+impl From<schema::Error> for Error {
+    fn from(error: schema::Error) -> Self {
+        Error::KeySpace(error.into())
+    }
+}

@@ -1,0 +1,16 @@
+//! etcd's snapshot file: the database and a SHA-256 of it. What it says, whether it is sound, how it is made.
+//!
+//! The format has no magic and no version: `high water mark × page size` bytes of database, then 32
+//! bytes of digest. A database copied from a data dir has no digest; then only structure can be judged.
+
+mod error;
+mod save;
+mod status;
+mod trailer;
+mod verify;
+
+pub use error::Error;
+pub use save::{Saved, save_file, write};
+pub use status::{Status, status, status_hash};
+pub use trailer::{Digest, Image, Trailer};
+pub use verify::{Check, Verification, verify};

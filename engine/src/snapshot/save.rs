@@ -1,0 +1,147 @@
+//! Writes a snapshot: the bytes a server's snapshot of the same transaction would have.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::Path,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Digest, Error, trailer::TRAILER};
+use crate::{
+    bolt::{Db, layout, layout::fnv1a64},
+    progress::Progress,
+    staging::{IoError, Stage},
+};
+
+/// Bytes written and hashed at a time.
+const STEP: usize = 4 << 20;
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Bytes of the snapshot, trailer included.
+    pub bytes: u64,
+    /// SHA-256 of the database, the trailer.
+    pub digest: Digest,
+}
+
+/// Writes the snapshot of `db` to `out`: fresh metas of transactions T and T − 1, all pages as they
+/// stand, the digest. Source: bbolt `Tx.WriteTo`, etcd `maintenance.go`.
+///
+/// The caller has verified `db`.
+///
+/// # Errors
+/// When writing fails, the file ends before the high water mark, or the work was interrupted.
+pub fn write(
+    db: &Db<'_>,
+    out: &mut (impl Write + Send),
+    progress: &dyn Progress,
+) -> Result<Saved, Error> {
+    let size = db.size_bytes();
+    progress.begin("save", size);
+    let pages = usize::try_from(size).ok().and_then(|size| db.bytes().get(..size)).ok_or(
+        Error::Bolt(crate::bolt::Error::BeyondEnd {
+            page: db.meta().high_water_mark,
+            offset: size,
+            len: db.bytes().len() as u64,
+        }),
+    )?;
+    let metas = meta_pages(db);
+    let rest = pages.get(metas.len()..).unwrap_or_default();
+    let mut hasher = Sha256::new();
+    for step in std::iter::once(metas.as_slice()).chain(rest.chunks(STEP)) {
+        if progress.interrupted() {
+            return Err(crate::bolt::Error::Interrupted.into());
+        }
+        let (written, ()) = rayon::join(|| out.write_all(step), || hasher.update(step));
+        written.map_err(Error::Stream)?;
+        progress.advance(step.len() as u64);
+    }
+    let digest = Digest(hasher.finalize().into());
+    out.write_all(&digest.0).and_then(|()| out.flush()).map_err(Error::Stream)?;
+    Ok(Saved { bytes: size + TRAILER as u64, digest })
+}
+
+/// The two meta pages of a snapshot: the active meta as transaction T in page 0, as T − 1 in page 1.
+fn meta_pages(db: &Db<'_>) -> Vec<u8> {
+    let page_size = db.meta().page_size as usize;
+    let txid = db.meta().txid.0;
+    let start = usize::from(db.meta().slot) * page_size + layout::META;
+    let source = db.bytes().get(start..start + layout::META_SIZE).unwrap_or_default();
+    let mut pages = Vec::with_capacity(2 * page_size);
+    for (id, txid) in [(0_u64, txid), (1, txid.wrapping_sub(1))] {
+        let mut meta = source.to_vec();
+        replace(&mut meta, layout::META_TXID, &txid.to_le_bytes());
+        let checksum = fnv1a64(meta.get(..layout::META_CHECKSUM).unwrap_or_default());
+        replace(&mut meta, layout::META_CHECKSUM, &checksum.to_le_bytes());
+        let end = pages.len() + page_size;
+        pages.extend(id.to_le_bytes());
+        pages.extend(layout::FLAG_META.to_le_bytes());
+        pages.extend([0; layout::PAGE_HEADER - layout::PAGE_COUNT]);
+        pages.extend(meta);
+        pages.resize(end, 0);
+    }
+    pages
+}
+
+fn replace(bytes: &mut [u8], at: usize, with: &[u8]) {
+    if let Some(field) = bytes.get_mut(at..at + with.len()) {
+        field.copy_from_slice(with);
+    }
+}
+
+/// Writes the snapshot of `db` as file `target`: whole or not at all. It is synced, read back and
+/// compared before it takes its name; an older file of that name stays until then. `settled` is asked
+/// last whether the bytes of `db` can be trusted.
+///
+/// # Errors
+/// As [`write`], when what was written reads back differently, and what `settled` says.
+pub fn save_file(
+    db: &Db<'_>,
+    target: &Path,
+    progress: &dyn Progress,
+    settled: impl FnOnce() -> io::Result<()>,
+) -> Result<Saved, Error> {
+    let stage = Stage::file(target)?;
+    let mut file = stage.handle();
+    let saved = write(db, &mut file, progress).map_err(|error| match error {
+        Error::Stream(source) => Error::Io(IoError::at("write", stage.path())(source)),
+        other => other,
+    })?;
+    file.sync_all().map_err(IoError::at("sync", stage.path()))?;
+    let found = read_back(stage.path(), saved.bytes, progress)?;
+    if found != saved.digest {
+        return Err(Error::ReadBack { expected: saved.digest, found });
+    }
+    settled().map_err(Error::Stream)?;
+    stage.commit()?;
+    Ok(saved)
+}
+
+/// Digest of the database in a written snapshot, its trailer compared.
+fn read_back(path: &Path, bytes: u64, progress: &dyn Progress) -> Result<Digest, Error> {
+    progress.begin("verify", bytes);
+    let at = |source: io::Error| Error::Io(IoError::at("read back", path)(source));
+    let mut file = File::open(path).map_err(at)?;
+    let mut left = bytes.saturating_sub(TRAILER as u64);
+    let mut buffer = vec![0; STEP];
+    let mut hasher = Sha256::new();
+    while left > 0 {
+        if progress.interrupted() {
+            return Err(crate::bolt::Error::Interrupted.into());
+        }
+        let want = usize::try_from(left).unwrap_or(STEP).min(STEP);
+        let step = buffer.get_mut(..want).unwrap_or_default();
+        file.read_exact(step).map_err(at)?;
+        hasher.update(&*step);
+        left -= want as u64;
+        progress.advance(want as u64);
+    }
+    let mut stored = [0; TRAILER];
+    file.read_exact(&mut stored).map_err(at)?;
+    let computed = Digest(hasher.finalize().into());
+    // A trailer that differs shows as a digest that differs.
+    Ok(if stored == computed.0 { computed } else { Digest(stored) })
+}

@@ -1,0 +1,380 @@
+//! Everything that can be known of a file without restoring it.
+
+use std::collections::{BTreeSet, HashSet};
+
+use sha2::{Digest as _, Sha256};
+
+use super::trailer::{Digest, Image, Trailer};
+use crate::{
+    bolt::{self, Db, check},
+    finding::{Finding, Place, Severity},
+    limits::Limits,
+    mvcc::{self, KeySpace, rules},
+    progress::Progress,
+    schema::{MetaRecords, RecordError, Store, auth, bucket, members, small},
+};
+
+/// One question that was asked of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// A stable word: `trailer`, `pages`, `keyspace`, `records`, `members`.
+    pub name: &'static str,
+    /// Whether no damage was found.
+    pub sound: bool,
+    /// What was looked at, or why it could not be.
+    pub detail: String,
+}
+
+/// The answer to all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// What was asked, in order.
+    pub checks: Vec<Check>,
+    /// What was found, by place within each check.
+    pub findings: Vec<Finding>,
+}
+
+impl Verification {
+    /// Whether no damage was found.
+    pub fn is_sound(&self) -> bool {
+        !self.findings.iter().any(|finding| finding.severity == Severity::Damage)
+    }
+
+    fn add(&mut self, name: &'static str, detail: String, mut findings: Vec<Finding>) {
+        findings
+            .sort_by(|a, b| (&a.place, a.severity, a.code).cmp(&(&b.place, b.severity, b.code)));
+        findings.dedup();
+        let sound = !findings.iter().any(|finding| finding.severity == Severity::Damage);
+        self.checks.push(Check { name, sound, detail });
+        self.findings.append(&mut findings);
+    }
+}
+
+/// Verifies a db file or snapshot: digest and structure side by side.
+///
+/// # Errors
+/// When it is no bbolt file, both metas are gone, or the work was interrupted.
+pub fn verify(
+    image: &Image<'_>,
+    limits: Limits,
+    progress: &dyn Progress,
+) -> Result<Verification, bolt::Error> {
+    let db = image.db(limits)?;
+    let (digest, structure) = rayon::join(
+        || match image.trailer() {
+            Trailer::Present(_) => digest(image.database(), progress).map(Some),
+            Trailer::Absent | Trailer::Odd { .. } => Ok(None),
+        },
+        || structure(&db, progress),
+    );
+    let (digest, structure) = (digest?, structure?);
+    let mut verification = Verification::default();
+    let (detail, findings) = trailer(image, &db, digest, structure.is_sound());
+    verification.add("trailer", detail, findings);
+    verification.checks.extend(structure.checks);
+    verification.findings.extend(structure.findings);
+    Ok(verification)
+}
+
+fn digest(bytes: &[u8], progress: &dyn Progress) -> Result<Digest, bolt::Error> {
+    const STEP: usize = 4 << 20;
+    let mut hasher = Sha256::new();
+    for step in bytes.chunks(STEP) {
+        if progress.interrupted() {
+            return Err(bolt::Error::Interrupted);
+        }
+        hasher.update(step);
+        progress.advance(step.len() as u64);
+    }
+    Ok(Digest(hasher.finalize().into()))
+}
+
+fn trailer(
+    image: &Image<'_>,
+    db: &Db<'_>,
+    digest: Option<Digest>,
+    structure_sound: bool,
+) -> (String, Vec<Finding>) {
+    let place = Place::Offset(image.database().len() as u64);
+    match (image.trailer(), digest) {
+        (Trailer::Present(stored), Some(computed)) if stored == computed => {
+            let mut findings = Vec::new();
+            let surplus = (image.database().len() as u64).saturating_sub(db.size_bytes());
+            if surplus > 0 {
+                let message = format!(
+                    "{surplus} bytes stand between the database and its trailer; etcd writes none"
+                );
+                findings.push(Finding::note("surplus", Place::Offset(db.size_bytes()), message));
+            }
+            (format!("sha256 {computed} matches"), findings)
+        }
+        (Trailer::Present(stored), computed) => {
+            let mut message = format!(
+                "sha256 differs: the trailer says {stored}, the data gives {}",
+                computed.map(|digest| digest.to_string()).unwrap_or_default()
+            );
+            message.push_str(if structure_sound {
+                "; digest differs, structure sound: a value, a free page or the trailer itself was changed"
+            } else {
+                "; the structure is damaged too, see the other findings"
+            });
+            if opened_for_writing(db) {
+                message.push_str("; its metas are not as a snapshot's: it was opened for writing after it was saved");
+            }
+            ("sha256 differs".to_owned(), vec![Finding::damage("digest", place, message)])
+        }
+        (Trailer::Absent, _) => {
+            let message = "no trailer: this is a db file or its digest was cut off; values and free pages are not covered, only structure is";
+            (
+                "no trailer; values are not covered by a digest".to_owned(),
+                vec![Finding::note("no-trailer", place, message)],
+            )
+        }
+        (Trailer::Odd { extra }, _) => {
+            let message = format!(
+                "{extra} bytes beyond a multiple of 512: neither a db file (0) nor a snapshot (32); the file was cut or changed on its way"
+            );
+            (
+                "the file's length is odd".to_owned(),
+                vec![Finding::damage("odd-length", place, message)],
+            )
+        }
+    }
+}
+
+/// A snapshot's metas carry transactions T and T − 1, page 0 first. Opening it for writing ends that.
+fn opened_for_writing(db: &Db<'_>) -> bool {
+    match db.metas().slots {
+        [Ok(zero), Ok(one)] => zero.txid.0 != one.txid.0.wrapping_add(1),
+        _ => false,
+    }
+}
+
+/// All but the digest.
+fn structure(db: &Db<'_>, progress: &dyn Progress) -> Result<Verification, bolt::Error> {
+    let mut verification = Verification::default();
+    let findings = check::check(db, progress)?;
+    let freelist =
+        if db.meta().freelist.is_some() { "stored freelist" } else { "no stored freelist" };
+    let detail =
+        format!("{} pages of {} bytes, {freelist}", db.meta().high_water_mark, db.page_size());
+    verification.add("pages", detail, findings);
+    let store = Store::new(*db);
+    part(&mut verification, "records", || records(&store))?;
+    part(&mut verification, "keyspace", || key_space(&store, progress))?;
+    part(&mut verification, "members", || membership(&store))?;
+    Ok(verification)
+}
+
+/// Adds one check; damage that ends it is its finding, so that the others still run.
+fn part(
+    verification: &mut Verification,
+    name: &'static str,
+    look: impl FnOnce() -> Result<(String, Vec<Finding>), mvcc::Error>,
+) -> Result<(), bolt::Error> {
+    match look() {
+        Ok((detail, findings)) => verification.add(name, detail, findings),
+        Err(mvcc::Error::Bolt(bolt::Error::Interrupted)) => return Err(bolt::Error::Interrupted),
+        Err(error) => {
+            let finding = match &error {
+                mvcc::Error::Bolt(bolt) => {
+                    Finding::damage(bolt.code(), bolt.place(), bolt.to_string())
+                }
+                mvcc::Error::Record { place, error } => {
+                    Finding::damage("undecodable", place.clone(), error.to_string())
+                }
+                other => Finding::damage("unreadable", Place::File, other.to_string()),
+            };
+            verification.add(name, format!("not finished: {error}"), vec![finding]);
+        }
+    }
+    Ok(())
+}
+
+/// Which buckets there are, and whether every small record decodes.
+fn records(store: &Store<'_>) -> Result<(String, Vec<Finding>), mvcc::Error> {
+    let mut findings = buckets(store)?;
+    let (meta, of_meta) = MetaRecords::read(store)?;
+    findings.extend(of_meta);
+    findings.extend(marks(&meta));
+    let leases = small::leases(store)?;
+    let alarms = small::alarms(store)?;
+    let users = auth::users(store)?;
+    let roles = auth::roles(store)?;
+    let detail = format!(
+        "{} leases, {} alarms, {} users, {} roles decode",
+        leases.records.len(),
+        alarms.records.len(),
+        users.records.len(),
+        roles.records.len()
+    );
+    let known: BTreeSet<&[u8]> = roles.records.iter().map(|role| role.name.as_slice()).collect();
+    for user in &users.records {
+        for role in user
+            .roles
+            .iter()
+            .filter(|role| role.as_str() != "root" && !known.contains(role.as_bytes()))
+        {
+            let place = Place::Record { bucket: bucket::AUTH_USERS, key: user.name.clone() };
+            let message =
+                format!("user {} has role {role}, which does not exist", user.name.escape_ascii());
+            findings.push(Finding::warning("role-missing", place, message));
+        }
+    }
+    for alarm in &alarms.records {
+        let message = format!("alarm {:?} of member {:x} is on", alarm.alarm(), alarm.member_id);
+        findings.push(Finding::warning(
+            "alarm",
+            Place::Record { bucket: bucket::ALARM, key: Vec::new() },
+            message,
+        ));
+    }
+    findings.extend(leases.findings);
+    findings.extend(alarms.findings);
+    findings.extend(users.findings);
+    findings.extend(roles.findings);
+    findings.extend(auth::settings(store)?.findings);
+    Ok((detail, findings))
+}
+
+fn buckets(store: &Store<'_>) -> Result<Vec<Finding>, bolt::Error> {
+    let mut findings = Vec::new();
+    let mut present = BTreeSet::new();
+    for item in store.db().root().items() {
+        let item = item?;
+        let name = String::from_utf8_lossy(item.key).into_owned();
+        let place = Place::Element { page: item.page.0, index: item.index };
+        if !item.is_bucket() {
+            let message =
+                format!("{name:?} is a plain value among the buckets; {}", RecordError::Bucket);
+            findings.push(Finding::damage("bucket", place, message));
+        } else if !bucket::ALL.contains(&name.as_str()) {
+            findings.push(Finding::note(
+                "unknown-bucket",
+                place,
+                format!("bucket {name:?} is not one of etcd's"),
+            ));
+        }
+        present.insert(name);
+    }
+    for name in bucket::ALL.iter().filter(|name| !present.contains(**name)) {
+        let message = format!("bucket {name:?} is missing");
+        findings.push(if [bucket::KEY, bucket::META].contains(name) {
+            Finding::damage(
+                "bucket-missing",
+                Place::File,
+                message + ": this is no etcd database, or it was cut down",
+            )
+        } else {
+            Finding::note("bucket-missing", Place::File, message + ": a server creates it at boot")
+        });
+    }
+    Ok(findings)
+}
+
+fn marks(meta: &MetaRecords) -> Vec<Finding> {
+    let place = |key: &str| Place::Record { bucket: bucket::META, key: key.as_bytes().to_vec() };
+    let mut findings = Vec::new();
+    if meta.finished_compact > meta.scheduled_compact {
+        let message = format!(
+            "compaction finished at {} but was scheduled at {}",
+            meta.finished_compact.map_or(-1, |mark| mark.main),
+            meta.scheduled_compact.map_or(-1, |mark| mark.main)
+        );
+        findings.push(Finding::damage("compaction-marks", place("finishedCompactRev"), message));
+    } else if meta.compaction_pending() {
+        let message = format!(
+            "a compaction at {} was accepted and is not finished; a server resumes it at boot",
+            meta.compact_revision()
+        );
+        findings.push(Finding::note("compaction-pending", place("scheduledCompactRev"), message));
+    }
+    for (key, mark) in [
+        ("scheduledCompactRev", meta.scheduled_compact),
+        ("finishedCompactRev", meta.finished_compact),
+    ] {
+        if mark.is_some_and(|mark| mark.sub != 0 || mark.main < 1) {
+            findings.push(Finding::damage(
+                "compaction-marks",
+                place(key),
+                format!("{key} is {}", mark.map(|mark| mark.to_string()).unwrap_or_default()),
+            ));
+        }
+    }
+    if meta.consistent_index == Some(0) {
+        findings.push(Finding::warning(
+            "consistent-index",
+            place("consistent_index"),
+            "consistent index 0: no server writes that",
+        ));
+    }
+    findings
+}
+
+fn key_space(
+    store: &Store<'_>,
+    progress: &dyn Progress,
+) -> Result<(String, Vec<Finding>), mvcc::Error> {
+    let space = KeySpace::open(store)?;
+    let leases: HashSet<i64> = small::leases(store)?.records.iter().map(|lease| lease.id).collect();
+    progress.begin("key space", store.db().size_bytes());
+    let judged = rules::judge(&space, &leases, store.db().limits().max_findings, progress)?;
+    let detail = format!(
+        "{} records, {} live keys, revision {}, compacted to {}",
+        judged.records,
+        judged.live_keys,
+        space.last_record(),
+        space.compact_revision()
+    );
+    let mut findings = judged.findings;
+    if space.last_record() > 0 && space.last_record() < space.compact_revision() {
+        // Sound: the compaction removed the deletions at the end of history.
+        let message = format!(
+            "the last record is of revision {}, compaction went to {}: what came between were deletions that are compacted away",
+            space.last_record(),
+            space.compact_revision()
+        );
+        findings.push(Finding::note(
+            "compacted-end",
+            Place::Record { bucket: bucket::KEY, key: Vec::new() },
+            message,
+        ));
+    }
+    Ok((detail, findings))
+}
+
+fn membership(store: &Store<'_>) -> Result<(String, Vec<Finding>), mvcc::Error> {
+    let members = members::members(store)?;
+    let removed = members::removed(store)?;
+    let mut findings = members.findings;
+    findings.extend(removed.findings);
+    let place = |key: String| Place::Record { bucket: bucket::MEMBERS, key: key.into_bytes() };
+    for member in members.records.iter().filter(|member| removed.records.contains(&member.id)) {
+        let message = format!("member {} is listed although it was removed", member.id);
+        findings.push(Finding::warning("zombie-member", place(member.id.to_string()), message));
+    }
+    let (meta, _) = MetaRecords::read(store)?;
+    if let Some(conf) = meta.conf_state {
+        let raft: BTreeSet<u64> =
+            [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next]
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect();
+        let db: BTreeSet<u64> = members.records.iter().map(|member| member.id.0).collect();
+        if raft != db {
+            let message = format!(
+                "members are {}, raft's conf state says {}; normal after a restore",
+                hex_list(&db),
+                hex_list(&raft)
+            );
+            findings.push(Finding::note("conf-state", place(String::new()), message));
+        }
+    }
+    Ok((format!("{} members, {} removed", members.records.len(), removed.records.len()), findings))
+}
+
+fn hex_list(ids: &BTreeSet<u64>) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| format!("{id:x}")).collect();
+    format!("[{}]", ids.join(" "))
+}

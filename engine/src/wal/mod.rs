@@ -1,0 +1,26 @@
+//! etcd's write-ahead log, on one page.
+//!
+//! A log is a row of segment files ([`SegmentName`]). A segment is a row of frames ([`frame`]): a length
+//! word, a protobuf, padding to 8 bytes. A frame holds a [`Record`]: a kind, a running checksum over the
+//! data of every record since the log began, and data, whose meaning the kind tells ([`Payload`]).
+//!
+//! Each segment opens with a crc record that carries the running value on, so that segments can be read
+//! apart; then come metadata (who writes this) and, in the first segment, a mark of snapshot 0.
+//!
+//! Incomplete is not invalid. A segment ends where its bytes or its non-zero length words end; when that
+//! is inside a record the write was [torn](End::Torn), which a crash explains. A wrong checksum or an
+//! undecodable record is an [`Error`], which nothing explains. The rules that tell the two apart are
+//! those of etcd 3.5.5 and later.
+//!
+//! Nothing here opens files, knows requests or decides what is committed. Start reading at [`records`].
+
+mod encode;
+mod error;
+pub mod frame;
+mod record;
+mod segment;
+
+pub use encode::Encoder;
+pub use error::Error;
+pub use record::{End, Kind, Payload, Record, Records, Tail, metadata, records};
+pub use segment::{SEGMENT_BYTES, SegmentName};
