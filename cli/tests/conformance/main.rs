@@ -42,6 +42,7 @@ mod server;
 mod suite;
 mod threads;
 mod unchanged;
+mod written;
 
 fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
@@ -56,6 +57,7 @@ fn main() {
     locked::trials(&mut suite);
     threads::trials(&mut suite);
     killed::trials(&mut suite);
+    written::trials(&mut suite);
     fixtures::trials(&mut suite);
     if !arguments.list {
         eprintln!("conformance: ETCDSNAP_SEED={}", dataset::seed());
