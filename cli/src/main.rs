@@ -1,3 +1,25 @@
 //! `etcdsnap`: inspect, verify, snapshot and restore etcd data offline.
+//!
+//! This file parses, sets up and exits; `args.rs` holds the flags, `commands/` a file per subcommand.
 
-fn main() {}
+mod args;
+mod commands;
+mod exit;
+mod input;
+mod output;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    exit::on_panic(|| {
+        let arguments = args::Arguments::parse();
+        let threads = arguments.global.threads;
+        match commands::pool(threads).and_then(|pool| pool.install(|| commands::run(arguments))) {
+            Ok(answer) => exit::finish(&answer),
+            Err(error) => exit::fail(&error),
+        }
+    })
+}

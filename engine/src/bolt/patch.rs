@@ -39,6 +39,12 @@ pub enum PatchError {
         /// What it has and should have.
         missing: MissingTail,
     },
+    /// Elements of the database take more bytes than its pages have: they overlap.
+    #[error("page {page}: its elements overlap others")]
+    Overlap {
+        /// Where the copying was given up.
+        page: PageId,
+    },
     /// There is no such top-level bucket.
     #[error("no bucket {}", name.escape_ascii())]
     NoBucket {
@@ -62,6 +68,8 @@ pub struct Patch<'a> {
     output: Output<Vec<u8>>,
     page_size: PageSize,
     buckets: BTreeMap<Vec<u8>, Changed>,
+    /// Bytes of elements that may still be copied: each page is copied at most once.
+    budget: u64,
 }
 
 /// A top-level bucket with a tree whose right edge is open.
@@ -97,7 +105,8 @@ impl<'a> Patch<'a> {
         let meta = db.meta();
         let page_size = PageSize::new(meta.page_size)?;
         let output = Output::new(Vec::new(), page_size, meta.high_water_mark);
-        Ok(Self { db: *db, output, page_size, buckets: BTreeMap::new() })
+        let budget = db.size_bytes();
+        Ok(Self { db: *db, output, page_size, buckets: BTreeMap::new(), budget })
     }
 
     /// Replaces all contents of the top-level bucket `name`, or creates it, with `entries` in key
@@ -168,6 +177,7 @@ impl<'a> Patch<'a> {
         };
         for item in leaf.items() {
             let Item { flags, key, value, .. } = item?;
+            spend(&mut self.budget, leaf.page(), key.len() + value.len())?;
             tree.accept(&name, key, value.len())?;
             tree.put(&mut self.output, flags, key, value)?;
         }
@@ -200,6 +210,7 @@ impl<'a> Patch<'a> {
         for (from_root, branch) in branches.into_iter().enumerate() {
             for index in 0..branch.count() - 1 {
                 let child = branch.child(index)?;
+                spend(&mut self.budget, branch.page(), child.key.len())?;
                 let level = levels - 1 - from_root;
                 tree.resume_branch(&mut self.output, level, child.key, child.page)?;
             }
@@ -223,9 +234,11 @@ impl<'a> Patch<'a> {
             root.accept(&root_name, key, value.len())?;
             root.put(&mut self.output, flags, key, value)
         };
+        let budget = &mut self.budget;
         let mut values = values.into_iter().peekable();
         for item in self.db.root().items() {
             let item = item?;
+            spend(budget, item.page, item.key.len() + item.value.len())?;
             while let Some((name, value)) = values.next_if(|(name, _)| name.as_slice() < item.key) {
                 put(layout::LEAF_FLAG_BUCKET, &name, &value)?;
             }
@@ -250,6 +263,13 @@ impl<'a> Patch<'a> {
             metas: sealing_metas(meta)?,
         })
     }
+}
+
+/// Takes an element of `len` bytes of key and value from what may be copied.
+fn spend(budget: &mut u64, page: PageId, len: usize) -> Result<(), PatchError> {
+    let bytes = len as u64 + layout::ELEMENT as u64;
+    *budget = budget.checked_sub(bytes).ok_or(PatchError::Overlap { page })?;
+    Ok(())
 }
 
 impl Patched {

@@ -65,6 +65,11 @@ impl<'a> Image<'a> {
         }
     }
 
+    /// `database` taken for a database alone: nothing is said about a digest.
+    pub fn without_trailer(database: &'a [u8]) -> Self {
+        Self { database, trailer: Trailer::Absent }
+    }
+
     /// The bytes before the trailer.
     pub fn database(&self) -> &'a [u8] {
         self.database

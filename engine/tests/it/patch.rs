@@ -5,7 +5,7 @@ use std::{io::Cursor, path::Path};
 
 use etcdsnap_engine::{
     bolt::{
-        Bucket, Db,
+        Bucket, Db, layout,
         patch::{Patch, PatchError, Patched},
         write::{BucketOptions, Fill, Options, PageSize, WriteError},
     },
@@ -192,6 +192,56 @@ proptest! {
         let (twice, expected) = change_all(&once);
         prop_assert_eq!(Contents::read_file(&twice), expected);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn damaged_pages_end_in_an_error_or_a_patch_of_bounded_size(
+        entries in 0..400_u32,
+        inline: bool,
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+    ) {
+        let page_size = PageSize::new(1024).unwrap();
+        let options = Options { page_size, inline, ..Options::default() };
+        let contents = Contents::of([
+            (b"a".to_vec(), Entry::Bucket(values(3, 4, 4))),
+            (b"b".to_vec(), Entry::Bucket(values(entries, 4, 40))),
+        ]);
+        let mut bytes = file(&contents, options, Fill::DENSE);
+        // Behind the metas; mostly headers and element tables, where damage does most.
+        for (at, byte) in damage {
+            let page = 2 + at.index(bytes.len() / 1024 - 2);
+            bytes[page * 1024 + usize::from(byte)] ^= 1 << (at.index(8));
+        }
+        let db = open(&bytes);
+        let mut patch = Patch::new(&db).unwrap();
+        let _ = patch.append(b"a", b"~", &[1; 100]);
+        let _ = patch.append(b"b", b"~", &[2; 2000]);
+        let _ = patch.replace_bucket(b"c", BucketOptions::default(), [(b"k", b"v")]);
+        if let Ok(patched) = patch.finish() {
+            prop_assert!(patched.pages.len() < 3 * bytes.len() + 100 * 1024);
+        }
+    }
+}
+
+#[test]
+fn elements_that_share_bytes_are_not_multiplied() {
+    // A full leaf of 64 KiB whose elements each claim 30 KB of it: 50 times that is more than the file.
+    let options = Options { page_size: PageSize::new(65536).unwrap(), ..Options::default() };
+    let contents = Contents::of([(b"b".to_vec(), Entry::Bucket(values(100, 4, 600)))]);
+    let fill = BucketOptions { fill: Fill::FULL, sequence: 0 };
+    let mut bytes = contents.write(options, fill, 6);
+    let table = 2 * 65536 + layout::PAGE_HEADER;
+    for index in 0..50 {
+        let at = table + index * layout::ELEMENT + layout::LEAF_VSIZE;
+        bytes[at..at + 4].copy_from_slice(&30_000_u32.to_le_bytes());
+    }
+    let db = open(&bytes);
+    let mut patch = Patch::new(&db).unwrap();
+    let refused = patch.append(b"b", b"~", b"v");
+    assert!(matches!(refused, Err(PatchError::Overlap { page }) if page.0 == 2), "{refused:?}");
 }
 
 #[test]

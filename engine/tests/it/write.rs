@@ -152,6 +152,17 @@ fn a_bucket_is_inlined_up_to_a_quarter_of_a_page() {
 }
 
 #[test]
+fn a_bucket_that_holds_buckets_is_never_inlined() {
+    let contents = in_bucket(in_bucket(Contents::default()));
+    let bytes = contents.write(Options::default(), BucketOptions::default(), 1);
+    let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+    let outer = db.root().bucket(b"bucket").unwrap().unwrap();
+    assert!(matches!(outer.root(), bucket::Root::Page(_)));
+    let inner = outer.bucket(b"bucket").unwrap().unwrap();
+    assert!(matches!(inner.root(), bucket::Root::Inline(_)));
+}
+
+#[test]
 fn every_count_of_leaves_around_the_limits_of_branches_reads_back() {
     // 1 KiB pages, one entry a leaf: branches hold 50 children, so these cross one, two and three levels.
     let options = Options { page_size: PageSize::new(1024).unwrap(), ..Options::default() };
@@ -191,6 +202,19 @@ fn two_large_entries_share_overflow_pages_where_that_saves_a_page() {
     let page = db.page(root).unwrap();
     assert!(matches!(page.node().unwrap(), Node::Leaf(leaf) if leaf.count() == 2));
     assert_eq!(page.header.overflow, 2);
+}
+
+#[test]
+fn small_entries_fill_the_overflow_pages_of_a_large_one() {
+    // 5 KB in two pages, then 60 of 50 bytes: they all fit behind it.
+    let large = (b"a".to_vec(), vec![b'v'; 5000]);
+    let small = (0..60).map(|n| (vec![b'b', n], vec![b'v'; 32]));
+    let contents = in_bucket(Contents::values([large].into_iter().chain(small)));
+    let fill = BucketOptions { fill: Fill::FULL, sequence: 0 };
+    let bytes = contents.write(Options::default(), fill, 1);
+    // Two metas, the leaf's two pages, the root leaf.
+    assert_eq!(bytes.len(), 5 * 4096);
+    assert_eq!(Contents::read_file(&bytes), contents);
 }
 
 #[test]

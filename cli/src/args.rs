@@ -1,0 +1,220 @@
+//! Every subcommand and flag, with its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Inspect, verify, snapshot and restore etcd data offline: no etcd, no network, nothing read is changed.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done and sound; 1 damage or a difference was found; 2 could not do it."
+)]
+pub struct Arguments {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Output format.
+    #[arg(short = 'w', long = "write-out", value_enum, default_value = "simple", global = true)]
+    pub format: Format,
+    /// Threads to work with; the result does not depend on it. 0: all cores.
+    #[arg(long, default_value_t = 0, global = true, value_name = "N")]
+    pub threads: usize,
+    /// No progress and no warnings on stderr.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Progress on stderr: a bar on a terminal, or one JSON event a line.
+    #[arg(long, value_enum, default_value = "auto", global = true)]
+    pub progress: ProgressKind,
+    /// Read files instead of mapping them.
+    #[arg(long, global = true)]
+    pub no_mmap: bool,
+}
+
+/// Output formats, with etcdutl's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line or a few, for people.
+    Simple,
+    /// A table, for people.
+    Table,
+    /// JSON with stable names, for scripts.
+    Json,
+    /// A field a line.
+    Fields,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressKind {
+    /// A bar when stderr is a terminal and the work takes longer than half a second.
+    Auto,
+    /// Events, one JSON object a line.
+    Json,
+    /// Nothing.
+    None,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write an etcd snapshot of a stopped or crashed member's data dir or db file.
+    ///
+    /// Example: etcdsnap save --data-dir /var/lib/etcd backup.db
+    Save(Save),
+    /// Hash, revision, keys and size, as `etcdutl snapshot status` gives them.
+    ///
+    /// Example: etcdsnap status backup.db -w json
+    Status(Input),
+    /// Everything that can be known without restoring: digest, page tree, key space, records, members.
+    ///
+    /// Example: etcdsnap verify backups/*.db
+    Verify(Inputs),
+    /// Write a fresh data dir that etcd boots from.
+    ///
+    /// Example: etcdsnap restore backup.db --data-dir /var/lib/etcd
+    Restore(Restore),
+    /// etcd's HashKV, at the latest revision or an older one.
+    ///
+    /// Example: etcdsnap hashkv backup.db --rev 1200
+    Hashkv(HashKv),
+    /// The page tree alone, with every finding in bbolt's words.
+    ///
+    /// Example: etcdsnap check /var/lib/etcd/member/snap/db
+    Check(Input),
+    /// What this is: file, revisions, raft position, versions.
+    ///
+    /// Example: etcdsnap info /var/lib/etcd
+    Info(Input),
+    /// The members the database lists, with raft's conf state beside them.
+    ///
+    /// Example: etcdsnap members backup.db
+    Members(Input),
+    /// A tour on a small real member that ships with the program: info, verify, save, restore.
+    Demo,
+    /// etcdutl's spelling of save, status and restore.
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+}
+
+/// Accepted spellings.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// See `etcdsnap save`.
+    Save(Save),
+    /// See `etcdsnap status`.
+    Status(Input),
+    /// See `etcdsnap restore`.
+    Restore(Restore),
+}
+
+/// One input.
+#[derive(Debug, Args)]
+pub struct Input {
+    /// A data dir, a member dir, a db file or a snapshot.
+    pub path: PathBuf,
+    /// Show the db file alone, without the WAL entries it has not applied yet (always so at present).
+    #[arg(long)]
+    pub no_wal: bool,
+}
+
+/// Several inputs.
+#[derive(Debug, Args)]
+pub struct Inputs {
+    /// Data dirs, member dirs, db files or snapshots.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Look at the db file alone, without the WAL (always so at present).
+    #[arg(long)]
+    pub no_wal: bool,
+}
+
+/// Arguments of `hashkv`.
+#[derive(Debug, Args)]
+pub struct HashKv {
+    /// The input.
+    #[command(flatten)]
+    pub input: Input,
+    /// Revision to hash at; 0: the latest.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub rev: i64,
+}
+
+/// Arguments of `save`.
+#[derive(Debug, Args)]
+pub struct Save {
+    /// The member's data dir, its member dir or its db file.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Where the snapshot goes; `-` for standard output.
+    pub out: PathBuf,
+    /// Save the db file alone, without the WAL entries it has not applied yet (always so at present).
+    #[arg(long)]
+    pub no_wal: bool,
+}
+
+/// Arguments of `restore`: etcdutl's.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// A snapshot, or a db file of a stopped member.
+    pub path: PathBuf,
+    /// The data dir to make; it must not exist or be empty. [default: NAME.etcd]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Name of this member.
+    #[arg(long, default_value = "default")]
+    pub name: String,
+    /// All members of the new cluster as NAME=PEER-URL, separated by commas.
+    #[arg(long, default_value = "default=http://localhost:2380")]
+    pub initial_cluster: String,
+    /// Token of the new cluster: a new one keeps it apart from the old cluster.
+    #[arg(long, default_value = "etcd-cluster")]
+    pub initial_cluster_token: String,
+    /// Peer URLs of this member, separated by commas.
+    #[arg(long, default_value = "http://localhost:2380")]
+    pub initial_advertise_peer_urls: String,
+    /// Where the WAL goes. [default: DATA-DIR/member/wal]
+    #[arg(long, value_name = "DIR")]
+    pub wal_dir: Option<PathBuf>,
+    /// Do without the snapshot's digest; structure is verified all the same.
+    #[arg(long)]
+    pub skip_hash_check: bool,
+    /// How much to raise the revision, so that no client sees an old one twice.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub bump_revision: u64,
+    /// Mark the raised revision as compacted: watches end instead of missing events. Needed with --bump-revision.
+    #[arg(long)]
+    pub mark_compacted: bool,
+    /// Accepted and ignored: nothing is mapped for writing.
+    #[arg(long, value_name = "BYTES", hide = true)]
+    pub initial_memory_map_size: Option<u64>,
+    /// Restore the db file alone, without the WAL (always so at present).
+    #[arg(long)]
+    pub no_wal: bool,
+}
+
+impl Restore {
+    /// A restore of `path` to `data_dir` with every default.
+    pub fn to(path: PathBuf, data_dir: PathBuf) -> Self {
+        let words = [
+            "restore".into(),
+            path.into_os_string(),
+            "--data-dir".into(),
+            data_dir.into_os_string(),
+        ];
+        match Arguments::parse_from(["etcdsnap".into()].into_iter().chain(words)).command {
+            Command::Restore(restore) => restore,
+            // The words above name the subcommand.
+            _ => unreachable!("`restore` parses as restore"),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `check`: the page tree alone.
+
+use anyhow::Result;
+use etcdsnap_engine::{bolt, finding::Severity};
+use serde::Serialize;
+
+use super::Context;
+use crate::{
+    args::{Format, Input},
+    exit::{Answer, Exit},
+    input::ask,
+    output::{self, FindingJson, Table, escape},
+};
+
+#[derive(Serialize)]
+struct Json<'a> {
+    path: String,
+    sound: bool,
+    findings: Vec<FindingJson<'a>>,
+}
+
+/// Checks and shows every finding.
+pub fn run(context: &Context, args: &Input) -> Result<Answer> {
+    let findings = ask(&args.path, context.global.no_mmap, |input| {
+        bolt::check::check(&input.db()?, &context.ui).map_err(|error| input.explain(error))
+    })?;
+    let damage = findings.iter().filter(|finding| finding.severity == Severity::Damage).count();
+    let text = match context.global.format {
+        Format::Json => output::json(&Json {
+            path: args.path.display().to_string(),
+            sound: damage == 0,
+            findings: findings.iter().map(FindingJson::from).collect(),
+        })?,
+        Format::Table => {
+            let mut table = Table::new(&["SEVERITY", "WHERE", "MESSAGE"]).left();
+            for finding in &findings {
+                table.row(vec![
+                    finding.severity.to_string(),
+                    finding.place.to_string(),
+                    escape(&finding.message),
+                ]);
+            }
+            table.render()
+        }
+        Format::Fields => output::fields(&[
+            ("Sound", (damage == 0).to_string()),
+            ("Findings", findings.len().to_string()),
+        ]),
+        Format::Simple => {
+            let mut text: String =
+                findings.iter().map(|finding| escape(&finding.message) + "\n").collect();
+            text +=
+                &if damage == 0 { "OK\n".to_owned() } else { format!("{damage} errors found\n") };
+            text
+        }
+    };
+    Ok(Answer { text, exit: if damage == 0 { Exit::Sound } else { Exit::Damage } })
+}

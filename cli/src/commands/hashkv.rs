@@ -1,0 +1,67 @@
+//! `hashkv`: etcd's HashKV.
+
+use anyhow::{Result, anyhow};
+use etcdsnap_engine::{
+    bolt::check,
+    finding::Severity,
+    mvcc::{KeySpace, hash_kv},
+    schema::Store,
+    snapshot,
+};
+use serde::Serialize;
+
+use super::Context;
+use crate::{
+    args::{Format, HashKv},
+    exit::Answer,
+    input::ask,
+    output::{self, Table},
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Json {
+    hash: u32,
+    hash_revision: i64,
+    compact_revision: i64,
+}
+
+/// Computes it on a sound page tree; damage is refused.
+pub fn run(context: &Context, args: &HashKv) -> Result<Answer> {
+    if args.rev < 0 {
+        return Err(anyhow!("--rev {}: a revision is not negative", args.rev));
+    }
+    let hash = ask(&args.input.path, context.global.no_mmap, |input| {
+        let db = input.db()?;
+        let mut findings = check::check(&db, &context.ui).map_err(|error| input.explain(error))?;
+        findings
+            .retain(|finding| finding.severity == Severity::Damage && finding.code != "freelist");
+        if !findings.is_empty() {
+            findings.iter().for_each(|finding| context.warn(&output::finding(finding)));
+            return Err(snapshot::Error::Damaged { findings }.into());
+        }
+        let space = KeySpace::open(&Store::new(db))?;
+        Ok(hash_kv(&space, Some(args.rev), &context.ui)?)
+    })?;
+    let (value, revision) = (hash.hash.to_string(), hash.revision.to_string());
+    let compact = hash.compact_revision.to_string();
+    let text = match context.global.format {
+        Format::Simple => format!("{value}, {revision}, {compact}\n"),
+        Format::Table => {
+            let mut table = Table::new(&["HASH", "HASH REVISION", "COMPACT REVISION"]);
+            table.row(vec![value, revision, compact]);
+            table.render()
+        }
+        Format::Fields => output::fields(&[
+            ("Hash", value),
+            ("Hash revision", revision),
+            ("Compact revision", compact),
+        ]),
+        Format::Json => output::json(&Json {
+            hash: hash.hash,
+            hash_revision: hash.revision,
+            compact_revision: hash.compact_revision,
+        })?,
+    };
+    Ok(Answer::sound(text))
+}

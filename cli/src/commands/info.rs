@@ -1,0 +1,160 @@
+//! `info`: what a file or data dir is.
+
+use anyhow::Result;
+use etcdsnap_engine::{
+    bolt::freelist::Freelist,
+    datadir::{self, RaftIdentity},
+    finding::Finding,
+    mvcc::{KeyIndex, KeySpace},
+    schema::{MetaRecords, Store, auth, members, small},
+    snapshot::Trailer,
+};
+use serde::Serialize;
+
+use super::Context;
+use crate::{
+    args::{Format, Input as Args},
+    exit::{Answer, Exit, say},
+    input::{Input, ask},
+    output::{self, Table, escape},
+};
+
+/// What is known. A field is null when the input does not say it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info {
+    kind: &'static str,
+    path: String,
+    page_size: u32,
+    txid: u64,
+    revision: i64,
+    compact_revision: i64,
+    consistent_index: Option<u64>,
+    term: Option<u64>,
+    cluster_id: Option<String>,
+    member_id: Option<String>,
+    storage_version: Option<String>,
+    cluster_version: Option<String>,
+    wal_first_index: Option<u64>,
+    wal_last_index: Option<u64>,
+    wal_commit: Option<u64>,
+    entries_replayed: u64,
+    total_key: u64,
+    total_size: u64,
+    file_size: u64,
+    trailer: &'static str,
+    members: usize,
+    leases: usize,
+    alarms: usize,
+    auth_enabled: bool,
+    users: usize,
+    buckets: Vec<String>,
+}
+
+/// Shows it. Damage met on the way is said; what can be known is shown all the same.
+pub fn run(context: &Context, args: &Args) -> Result<Answer> {
+    let (info, findings) = ask(&args.path, context.global.no_mmap, |input| gather(context, input))?;
+    findings.iter().for_each(|finding| say(&output::finding(finding)));
+    let exit = if findings.is_empty() { Exit::Sound } else { Exit::Damage };
+    Ok(Answer { text: render(context.global.format, &info)?, exit })
+}
+
+fn gather(context: &Context, input: &Input) -> Result<(Info, Vec<Finding>)> {
+    let db = input.db()?;
+    let store = Store::new(db);
+    let mut findings = Vec::new();
+    if let Err(error) = Freelist::read(&db) {
+        let message = format!("freelist: {error}; what is free is what the tree does not reach");
+        findings.push(Finding::damage("freelist", error.place(), message));
+    }
+    let space = KeySpace::open(&store)?;
+    let (meta, of_meta) = MetaRecords::read(&store)?;
+    findings.extend(of_meta);
+    let index = KeyIndex::build(space.bucket(), i64::MAX, &context.ui)?;
+    let raft = input
+        .located()
+        .member
+        .as_ref()
+        .and_then(|(_, member)| datadir::raft_identity(&member.join("wal")));
+    let buckets = db
+        .root()
+        .items()
+        .map(|item| item.map(|item| String::from_utf8_lossy(item.key).into_owned()))
+        .collect::<Result<_, _>>()?;
+    let info = Info {
+        kind: input.kind().as_str(),
+        path: input.located().path.display().to_string(),
+        page_size: db.meta().page_size,
+        txid: db.meta().txid.0,
+        revision: space.last_record(),
+        compact_revision: space.compact_revision(),
+        consistent_index: meta.consistent_index,
+        term: meta.term,
+        cluster_id: raft.map(|RaftIdentity { cluster, .. }| cluster.to_string()),
+        member_id: raft.map(|RaftIdentity { member, .. }| member.to_string()),
+        storage_version: meta.storage_version,
+        cluster_version: meta.cluster_version,
+        wal_first_index: None,
+        wal_last_index: None,
+        wal_commit: None,
+        entries_replayed: 0,
+        total_key: index.live_keys(),
+        total_size: db.size_bytes(),
+        file_size: input.file_size(),
+        trailer: match input.image().trailer() {
+            Trailer::Present(_) => "present",
+            Trailer::Absent => "absent",
+            Trailer::Odd { .. } => "odd",
+        },
+        members: members::members(&store)?.records.len(),
+        leases: small::leases(&store)?.records.len(),
+        alarms: small::alarms(&store)?.records.len(),
+        auth_enabled: auth::enabled(&store)?,
+        users: auth::users(&store)?.records.len(),
+        buckets,
+    };
+    Ok((info, findings))
+}
+
+fn render(format: Format, info: &Info) -> Result<String> {
+    let or = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let number =
+        |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+    let size = format!("{} of {}", output::bytes(info.total_size), output::bytes(info.file_size));
+    let rows = [
+        ("Kind", info.kind.to_owned()),
+        ("Path", escape(&info.path)),
+        ("Revision", info.revision.to_string()),
+        ("Compact revision", info.compact_revision.to_string()),
+        ("Keys", info.total_key.to_string()),
+        ("Size", size),
+        ("Page size", info.page_size.to_string()),
+        ("Txid", info.txid.to_string()),
+        ("Trailer", info.trailer.to_owned()),
+        ("Consistent index", number(info.consistent_index)),
+        ("Term", number(info.term)),
+        ("Storage version", or(&info.storage_version)),
+        ("Cluster version", or(&info.cluster_version)),
+        ("Cluster id", or(&info.cluster_id)),
+        ("Member id", or(&info.member_id)),
+        ("Members", info.members.to_string()),
+        ("Leases", info.leases.to_string()),
+        ("Alarms", info.alarms.to_string()),
+        ("Auth enabled", info.auth_enabled.to_string()),
+        ("Users", info.users.to_string()),
+        ("Buckets", escape(&info.buckets.join(" "))),
+    ];
+    Ok(match format {
+        Format::Json => output::json(info)?,
+        Format::Fields => output::fields(&rows),
+        Format::Table => {
+            let mut table = Table::new(&["FIELD", "VALUE"]).left();
+            rows.into_iter().for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
+            table.render()
+        }
+        Format::Simple => rows
+            .iter()
+            .map(|(name, value)| format!("{:<17} {value}\n", format!("{name}:")))
+            .collect(),
+    })
+}

@@ -1,0 +1,156 @@
+//! `members`: what the database says of the cluster.
+
+use anyhow::Result;
+use etcdsnap_engine::{
+    finding::Finding,
+    ids::MemberId,
+    schema::{
+        MetaRecords, Store,
+        members::{Member, members, removed},
+        meta::ConfState,
+    },
+};
+use serde::Serialize;
+
+use super::Context;
+use crate::{
+    args::{Format, Input},
+    exit::{Answer, Exit, say},
+    input::ask,
+    output::{self, Table, escape},
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Json<'a> {
+    members: Vec<MemberJson<'a>>,
+    removed: Vec<String>,
+    conf_state: Option<ConfStateJson>,
+}
+
+#[derive(Serialize)]
+struct MemberJson<'a> {
+    id: String,
+    name: &'a str,
+    #[serde(rename = "peerURLs")]
+    peer_urls: &'a [String],
+    #[serde(rename = "clientURLs")]
+    client_urls: &'a [String],
+    #[serde(rename = "isLearner")]
+    is_learner: bool,
+}
+
+#[derive(Serialize)]
+struct ConfStateJson {
+    voters: Vec<String>,
+    learners: Vec<String>,
+}
+
+struct Report {
+    members: Vec<Member>,
+    removed: Vec<MemberId>,
+    conf_state: Option<ConfState>,
+    findings: Vec<Finding>,
+}
+
+/// Shows members, removed members and raft's conf state.
+pub fn run(context: &Context, args: &Input) -> Result<Answer> {
+    let report = ask(&args.path, context.global.no_mmap, |input| {
+        let store = Store::new(input.db()?);
+        let (members, removed) = (members(&store)?, removed(&store)?);
+        let (meta, _) = MetaRecords::read(&store)?;
+        let mut findings = members.findings;
+        findings.extend(removed.findings);
+        Ok(Report {
+            members: members.records,
+            removed: removed.records,
+            conf_state: meta.conf_state,
+            findings,
+        })
+    })?;
+    report.findings.iter().for_each(|finding| say(&output::finding(finding)));
+    let exit = if report.findings.is_empty() { Exit::Sound } else { Exit::Damage };
+    Ok(Answer { text: render(context.global.format, &report)?, exit })
+}
+
+fn hex(ids: &[u64]) -> Vec<String> {
+    ids.iter().map(|id| format!("{id:x}")).collect()
+}
+
+fn render(format: Format, report: &Report) -> Result<String> {
+    let conf = report.conf_state.as_ref();
+    let conf_state =
+        conf.map(|conf| ConfStateJson { voters: hex(&conf.voters), learners: hex(&conf.learners) });
+    let removed: Vec<String> = report.removed.iter().map(ToString::to_string).collect();
+    let cells = |member: &Member| {
+        vec![
+            member.id.to_string(),
+            // What etcdctl says of a member that has not published its name yet.
+            if member.name.is_empty() { "unstarted" } else { "started" }.to_owned(),
+            escape(&member.name),
+            escape(&member.peer_urls.join(",")),
+            escape(&member.client_urls.join(",")),
+            member.is_learner.to_string(),
+        ]
+    };
+    let beside = || {
+        let mut text = String::new();
+        if !removed.is_empty() {
+            text += &format!("removed: {}\n", removed.join(", "));
+        }
+        if let Some(conf) = &conf_state {
+            text += &format!(
+                "raft conf state: voters {}; learners {}\n",
+                list(&conf.voters),
+                list(&conf.learners)
+            );
+        }
+        text
+    };
+    Ok(match format {
+        Format::Simple => {
+            let lines: String =
+                report.members.iter().map(|member| cells(member).join(", ") + "\n").collect();
+            lines + &beside()
+        }
+        Format::Table => {
+            let mut table =
+                Table::new(&["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"]);
+            report.members.iter().for_each(|member| table.row(cells(member)));
+            table.render() + &beside()
+        }
+        Format::Fields => report
+            .members
+            .iter()
+            .map(|member| {
+                output::fields(&[
+                    ("ID", member.id.to_string()),
+                    ("Name", escape(&member.name)),
+                    ("PeerURLs", escape(&member.peer_urls.join(","))),
+                    ("ClientURLs", escape(&member.client_urls.join(","))),
+                    ("IsLearner", member.is_learner.to_string()),
+                ])
+            })
+            .collect::<Vec<_>>()
+            .join("\n"),
+        Format::Json => output::json(&Json {
+            members: report
+                .members
+                .iter()
+                .map(|member| MemberJson {
+                    id: member.id.to_string(),
+                    name: &member.name,
+                    peer_urls: &member.peer_urls,
+                    client_urls: &member.client_urls,
+                    is_learner: member.is_learner,
+                })
+                .collect(),
+            removed,
+            conf_state,
+        })?,
+    })
+}
+
+fn list(ids: &[String]) -> String {
+    if ids.is_empty() { "none".to_owned() } else { ids.join(" ") }
+}

@@ -1,0 +1,63 @@
+//! A file per subcommand: arguments into an engine call, the report into output. No file format here.
+
+mod check;
+mod demo;
+mod hashkv;
+mod info;
+mod members;
+mod restore;
+mod save;
+mod status;
+mod verify;
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    args::{Arguments, Command, Global, Snapshot},
+    exit::{Answer, say},
+    ui::Ui,
+};
+
+/// What every command is given.
+#[derive(Debug)]
+pub struct Context {
+    /// Flags of every command.
+    pub global: Global,
+    /// Progress, and the wish to stop.
+    pub ui: Ui,
+}
+
+impl Context {
+    /// Says something to people on stderr, unless told to be quiet.
+    pub fn warn(&self, line: &str) {
+        if !self.global.quiet {
+            say(line);
+        }
+    }
+}
+
+/// The threads to work with; 0 means all cores.
+pub fn pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("start threads")
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<Answer> {
+    let ui = Ui::new(arguments.global.quiet, arguments.global.progress)?;
+    let context = Context { global: arguments.global, ui };
+    match arguments.command {
+        Command::Save(args) | Command::Snapshot(Snapshot::Save(args)) => save::run(&context, &args),
+        Command::Status(args) | Command::Snapshot(Snapshot::Status(args)) => {
+            status::run(&context, &args)
+        }
+        Command::Restore(args) | Command::Snapshot(Snapshot::Restore(args)) => {
+            restore::run(&context, &args)
+        }
+        Command::Verify(args) => verify::run(&context, &args),
+        Command::Hashkv(args) => hashkv::run(&context, &args),
+        Command::Check(args) => check::run(&context, &args),
+        Command::Info(args) => info::run(&context, &args),
+        Command::Members(args) => members::run(&context, &args),
+        Command::Demo => demo::run(&context),
+    }
+}

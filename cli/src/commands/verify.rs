@@ -1,0 +1,150 @@
+//! `verify`: everything that can be known without restoring.
+
+use std::path::Path;
+
+use anyhow::Result;
+use etcdsnap_engine::{
+    finding::Severity,
+    limits::Limits,
+    snapshot::{Verification, verify},
+};
+use serde::Serialize;
+
+use super::Context;
+use crate::{
+    args::{Format, Inputs},
+    exit::{Answer, Exit, fail_code, say},
+    input::ask,
+    output::{self, FindingJson, Table, escape},
+};
+
+#[derive(Serialize)]
+struct Json<'a> {
+    path: String,
+    sound: bool,
+    checks: Vec<CheckJson<'a>>,
+    findings: Vec<FindingJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct CheckJson<'a> {
+    name: &'a str,
+    sound: bool,
+    detail: &'a str,
+}
+
+/// Verifies each input in turn; the worst outcome decides the exit code.
+pub fn run(context: &Context, args: &Inputs) -> Result<Answer> {
+    let mut answer = Answer::sound(String::new());
+    for path in &args.paths {
+        let verified = ask(path, context.global.no_mmap, |input| {
+            let verification = verify(&input.image(), Limits::default(), &context.ui)
+                .map_err(|error| input.explain(error))?;
+            Ok((verification, input.located().member.is_some()))
+        });
+        match verified {
+            Ok((verification, member)) => {
+                if member {
+                    context.warn(&format!(
+                        "{}: the db file alone was verified, its WAL was not",
+                        path.display()
+                    ));
+                }
+                answer.text += &render(context.global.format, path, &verification)?;
+                answer.exit = answer.exit.max(if verification.is_sound() {
+                    Exit::Sound
+                } else {
+                    Exit::Damage
+                });
+            }
+            // One bad file must not hide the others on the shelf.
+            Err(error) => {
+                say(&format!("error: {error:#}"));
+                if context.global.format == Format::Json {
+                    answer.text += &refused(path, &error)?;
+                }
+                answer.exit = answer.exit.max(fail_code(&error));
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// An input that could not be judged is not sound: it has its line, too.
+fn refused(path: &Path, error: &anyhow::Error) -> Result<String> {
+    let message = format!("{error:#}");
+    let finding = etcdsnap_engine::finding::Finding::damage(
+        "unreadable",
+        etcdsnap_engine::finding::Place::File,
+        message,
+    );
+    output::json(&Json {
+        path: path.display().to_string(),
+        sound: false,
+        checks: Vec::new(),
+        findings: vec![(&finding).into()],
+    })
+}
+
+/// One input's report.
+pub fn render(format: Format, path: &Path, verification: &Verification) -> Result<String> {
+    let sound = verification.is_sound();
+    let shown = escape(&path.display().to_string());
+    Ok(match format {
+        Format::Json => output::json(&Json {
+            path: path.display().to_string(),
+            sound,
+            checks: verification
+                .checks
+                .iter()
+                .map(|check| CheckJson {
+                    name: check.name,
+                    sound: check.sound,
+                    detail: &check.detail,
+                })
+                .collect(),
+            findings: verification.findings.iter().map(FindingJson::from).collect(),
+        })?,
+        Format::Table => {
+            let mut table = Table::new(&["CHECK", "SOUND", "DETAIL"]).left();
+            for check in &verification.checks {
+                table.row(vec![
+                    check.name.to_owned(),
+                    check.sound.to_string(),
+                    escape(&check.detail),
+                ]);
+            }
+            let findings: String = verification
+                .findings
+                .iter()
+                .map(|finding| output::finding(finding) + "\n")
+                .collect();
+            format!("{shown}\n{}{findings}", table.render())
+        }
+        Format::Fields => {
+            let mut pairs = vec![("Path", shown), ("Sound", sound.to_string())];
+            pairs.extend(
+                verification.checks.iter().map(|check| (check.name, check.sound.to_string())),
+            );
+            output::fields(&pairs)
+        }
+        Format::Simple => {
+            let damage = verification
+                .findings
+                .iter()
+                .filter(|finding| finding.severity == Severity::Damage)
+                .count();
+            let verdict =
+                if sound { "sound".to_owned() } else { format!("DAMAGED, {damage} findings") };
+            let mut text = format!("{shown}: {verdict}\n");
+            for check in &verification.checks {
+                let mark = if check.sound { "ok" } else { "BAD" };
+                text += &format!("  {:<9} {mark:<4} {}\n", check.name, escape(&check.detail));
+            }
+            for finding in &verification.findings {
+                text += &format!("  {}\n", output::finding(finding));
+            }
+            text
+        }
+    })
+}

@@ -1,0 +1,99 @@
+//! The exit codes and what earns each; the one place that decides it.
+
+use std::{io::Write as _, panic, process::ExitCode};
+
+use etcdsnap_engine::{bolt, mvcc, restore, snapshot};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done, and what was looked at is sound.
+    Sound = 0,
+    /// Done, but damage was found; or refused because the input is damaged.
+    Damage = 1,
+    /// Could not do it.
+    CouldNot = 2,
+}
+
+/// What a command has to say on standard output, and how it ended.
+#[derive(Debug)]
+pub struct Answer {
+    /// Standard output, complete.
+    pub text: String,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+impl Answer {
+    /// An answer about something sound.
+    pub fn sound(text: String) -> Self {
+        Self { text, exit: Exit::Sound }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Prints the answer. A reader that has gone away is a quiet end.
+pub fn finish(answer: &Answer) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(answer.text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => answer.exit.into(),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => answer.exit.into(),
+        Err(error) => {
+            say(&format!("error: write to standard output: {error}"));
+            Exit::CouldNot.into()
+        }
+    }
+}
+
+/// Says why a command could not end well.
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    say(&format!("error: {error:#}"));
+    fail_code(error).into()
+}
+
+/// Writes a line to standard error; nobody left to read it is no reason to die.
+pub fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Damage in the input is 1, everything else that stops a command is 2.
+pub fn fail_code(error: &anyhow::Error) -> Exit {
+    let damage = error.chain().any(|cause| {
+        if let Some(error) = cause.downcast_ref::<snapshot::Error>() {
+            match error {
+                snapshot::Error::Damaged { .. } => true,
+                snapshot::Error::Bolt(error) => error.is_damage(),
+                snapshot::Error::KeySpace(error) => key_space(error),
+                _ => false,
+            }
+        } else if let Some(error) = cause.downcast_ref::<restore::Error>() {
+            error.is_damage()
+        } else if let Some(error) = cause.downcast_ref::<mvcc::Error>() {
+            key_space(error)
+        } else {
+            cause.downcast_ref::<bolt::Error>().is_some_and(bolt::Error::is_damage)
+        }
+    });
+    if damage { Exit::Damage } else { Exit::CouldNot }
+}
+
+fn key_space(error: &mvcc::Error) -> bool {
+    match error {
+        mvcc::Error::Bolt(error) => error.is_damage(),
+        mvcc::Error::Record { .. } => true,
+        _ => false,
+    }
+}
+
+/// A panic is our mistake, never the input's fault: it is said in a sentence and ends in exit code 2.
+pub fn on_panic(work: impl FnOnce() -> ExitCode + panic::UnwindSafe) -> ExitCode {
+    panic::set_hook(Box::new(|info| {
+        say(&format!("error: internal error, please report it with the command line: {info}"));
+    }));
+    panic::catch_unwind(work).unwrap_or_else(|_| Exit::CouldNot.into())
+}

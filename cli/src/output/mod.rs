@@ -1,0 +1,53 @@
+//! Output: formats, tables, sizes, safe text.
+
+mod escape;
+mod humanize;
+mod table;
+
+pub use escape::{escape, for_terminal};
+pub use humanize::bytes;
+pub use table::Table;
+
+use anyhow::Result;
+use etcdsnap_engine::finding::Finding;
+use serde::Serialize;
+
+/// One JSON document on a line.
+pub fn json(value: &impl Serialize) -> Result<String> {
+    Ok(serde_json::to_string(value)? + "\n")
+}
+
+/// Fields as etcdutl prints them: `"Name" : value`, one a line.
+pub fn fields(pairs: &[(&str, String)]) -> String {
+    pairs.iter().map(|(name, value)| format!("\"{name}\" : {value}\n")).collect()
+}
+
+/// A finding as scripts see it.
+#[derive(Debug, Serialize)]
+pub struct FindingJson<'a> {
+    severity: String,
+    code: &'a str,
+    r#where: String,
+    message: &'a str,
+}
+
+impl<'a> From<&'a Finding> for FindingJson<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        Self {
+            severity: finding.severity.to_string(),
+            code: finding.code,
+            r#where: finding.place.to_string(),
+            message: &finding.message,
+        }
+    }
+}
+
+/// A finding as people see it.
+pub fn finding(finding: &Finding) -> String {
+    format!(
+        "{}: {}: {}",
+        finding.severity,
+        escape(&finding.place.to_string()),
+        escape(&finding.message)
+    )
+}
