@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use etcdsnap_engine::bolt::Db;
+use etcdsnap_engine::limits::Limits;
 use fastrand::Rng;
 
 use crate::dataset::{copy_to, loaded, seed, small};
@@ -64,6 +66,15 @@ pub fn trials(suite: &mut Suite) {
         Needs::lines(&[Line::V36, Line::V37]).and_bbolt(),
         flipped_value,
     );
+    suite.add("damage::a_broken_page_is_named", needs(), broken_pages_are_named);
+    suite.add("damage::of_a_bare_db_it_is_said_that_values_are_not_covered", needs(), |_| {
+        let (ran, verified) = ours::verify(&loaded(Line::V36)?.db(), &[])?;
+        ensure!(ran.code == Some(0) && verified.sound, "{ran}");
+        let note = verified.findings.iter().find(|one| one.message.contains("values"));
+        let note = note.with_context(|| format!("not said: {ran}"))?;
+        ensure!(note.severity == "note", "{note:?}");
+        Ok(())
+    });
     suite.add("damage::a_damaged_snapshot_is_not_restored", needs(), damaged_is_not_restored);
 }
 
@@ -149,11 +160,48 @@ fn flipped_value(dir: &Path) -> Result<()> {
             peers::bbolt_check(&path)?;
             let (ran, verified) = ours::verify(&path, &[])?;
             ensure!(ran.code == Some(1) && !verified.sound, "{ran}");
+            let damage: Vec<_> =
+                verified.findings.iter().filter(|one| one.severity == "damage").collect();
+            // All that can be known: the digest differs, and no structure says where.
+            ensure!(damage.len() == 1 && damage[0].code == "digest", "{damage:?}");
+            let said = &damage[0].message;
+            ensure!(said.contains("digest differs, structure sound"), "{said}");
             return Ok(());
         }
         bytes[place + 4] ^= 0x10;
     }
     anyhow::bail!("the value is not in the snapshot")
+}
+
+/// Where structure can tell the place, it does: metas and the headers of pages in use.
+fn broken_pages_are_named(dir: &Path) -> Result<()> {
+    let mut bytes = fs::read(&loaded(Line::V36)?.snapshot)?;
+    let mut places = vec![(0, 40), (0, 70), (1, 4096 + 40), (1, 4096 + 70)];
+    let db = Db::from_bytes(&bytes, Limits::default())?;
+    let keys = db.root().bucket(b"key")?.context("no bucket of keys")?;
+    let leaves = keys.leaves().map(|leaf| Ok(leaf?.page().0)).collect::<Result<Vec<_>>>()?;
+    let mut rng = Rng::with_seed(seed() ^ 0x1ead);
+    for page in rng.choose_multiple(leaves, 12) {
+        // The id and the flags in the page's header.
+        let offset = usize::try_from(page)? * 4096;
+        places.extend([(page, offset + rng.usize(0..8)), (page, offset + 8)]);
+    }
+    let path = dir.join("broken.db");
+    for (page, place) in places {
+        bytes[place] ^= 0x20;
+        fs::write(&path, &bytes)?;
+        let (ran, verified) = ours::verify(&path, &[])?;
+        ensure!(ran.code == Some(1), "{ran}");
+        let named = format!("page {page}");
+        let found = verified.findings.iter().any(|one| {
+            // "page 1" is not "page 10".
+            let words = format!("{} {} ", one.place, one.message);
+            words.split(&named).skip(1).any(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+        });
+        ensure!(found, "byte {place}: {named} is not named: {ran}");
+        bytes[place] ^= 0x20;
+    }
+    Ok(())
 }
 
 fn damaged_is_not_restored(dir: &Path) -> Result<()> {

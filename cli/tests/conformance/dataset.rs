@@ -27,6 +27,8 @@ pub struct Dataset {
     pub content: Content,
     /// Live HashKV at several revisions, the latest last.
     pub hashes: Vec<HashKv>,
+    /// The address the member's ids were computed from.
+    pub peer_url: String,
     /// Authentication was left on.
     pub auth: bool,
 }
@@ -112,7 +114,8 @@ fn make(line: Line, kind: Kind) -> Result<Dataset> {
     };
     let dir = new_dir(&format!("{name}-{}", line.tag()))?;
     let live = dir.join("live");
-    let mut spec = Spec::single(line, &live, &free_url()?);
+    let peer_url = free_url()?;
+    let mut spec = Spec::single(line, &live, &peer_url);
     // Snapfiles and log compaction should happen inside the load.
     spec.extra = ["--snapshot-count", "1000"].map(String::from).to_vec();
     let member = Member::start(spec)?;
@@ -146,7 +149,7 @@ fn make(line: Line, kind: Kind) -> Result<Dataset> {
     let data_dir = dir.join("data");
     copy_tree(&live, &data_dir)?;
     std::fs::remove_dir_all(&live)?;
-    Ok(Dataset { line, snapshot, data_dir, content, hashes, auth: kind == Kind::Auth })
+    Ok(Dataset { line, snapshot, data_dir, content, hashes, peer_url, auth: kind == Kind::Auth })
 }
 
 /// HashKV at revisions spread between the compaction mark and the latest, which comes last.

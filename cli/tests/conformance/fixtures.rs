@@ -41,6 +41,16 @@ pub fn trials(suite: &mut Suite) {
         // One line instead of none: without fixtures there are no names to list.
         suite.add("fixtures::all", Needs::default().and_fixtures(), |_| Ok(()));
     }
+    suite.add(
+        "fixtures::a_corrupted_backup_from_the_field_is_refused",
+        Needs::default().and_fixtures(),
+        |_| corrupted_backup(),
+    );
+    suite.add(
+        "fixtures::a_db_that_bbolt_panics_on_can_be_read",
+        Needs::default().and_fixtures(),
+        |_| freelist_on_a_leaf(),
+    );
     for name in fixtures() {
         let title = |what: &str| format!("fixtures::{}_{what}", name.replace('-', "_"));
         let (first, second, third) = (name.clone(), name.clone(), name.clone());
@@ -56,6 +66,43 @@ pub fn trials(suite: &mut Suite) {
             move |dir| saved_is_accepted(&Fixture::unpack(&third, dir)?, dir),
         );
     }
+}
+
+/// Files found in the field, with what is known about them.
+fn field_file(name: &str) -> Result<PathBuf> {
+    let path = fixtures_dir().join("../field").join(name);
+    ensure!(path.is_file(), "{} is missing", path.display());
+    Ok(path)
+}
+
+/// bbolt finds two errors in it, and `snapshot status` must refuse it.
+fn corrupted_backup() -> Result<()> {
+    let path = field_file("etcd-corrupted-backup.db")?;
+    let check = ours::etcdsnap(&ours::words(&["check"], &path, &[]))?;
+    ensure!(check.code == Some(1), "{check}");
+    for finding in ["page 3: already freed", "page 4: unreachable unfreed"] {
+        ensure!(check.stdout_text().lines().any(|line| line == finding), "{finding}: {check}");
+    }
+    let status = ours::etcdsnap(&ours::words(&["status"], &path, &[]))?;
+    ensure!(status.code == Some(1), "{status}");
+    ensure!(status.stderr_text().contains("integrity check failed"), "{status}");
+    Ok(())
+}
+
+/// Its freelist id points at a leaf: bbolt panics and etcdutl refuses, but the keys are there.
+fn freelist_on_a_leaf() -> Result<()> {
+    let path = field_file("auger-kube.db")?;
+    let check = ours::etcdsnap(&ours::words(&["check"], &path, &[]))?;
+    ensure!(check.code == Some(1), "{check}");
+    let wording = "invalid freelist page: 2, page type is leaf";
+    ensure!(check.stdout_text().contains(wording), "{check}");
+    for command in ["status", "info"] {
+        let ran = ours::etcdsnap(&ours::words(&[command, "-w", "json"], &path, &[]))?;
+        ensure!(ran.code == Some(1), "{ran}");
+        let answer: Value = serde_json::from_slice(&ran.stdout).with_context(|| ran.to_string())?;
+        ensure!(int(&answer["revision"])? == 232_274, "{ran}");
+    }
+    Ok(())
 }
 
 /// An unpacked fixture.

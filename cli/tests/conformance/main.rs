@@ -41,6 +41,7 @@ mod saving;
 mod server;
 mod suite;
 mod threads;
+mod told;
 mod unchanged;
 mod written;
 
@@ -52,6 +53,7 @@ fn main() {
     saving::trials(&mut suite);
     restoring::trials(&mut suite);
     bumped::trials(&mut suite);
+    told::trials(&mut suite);
     damage::trials(&mut suite);
     unchanged::trials(&mut suite);
     locked::trials(&mut suite);

@@ -53,6 +53,8 @@ pub struct Check {
 pub struct Finding {
     pub severity: String,
     pub code: String,
+    #[serde(rename = "where")]
+    pub place: String,
     pub message: String,
 }
 

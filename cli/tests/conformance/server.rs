@@ -32,6 +32,18 @@ pub fn free_url() -> Result<String> {
     bail!("no free port between 10000 and 32000")
 }
 
+/// etcd of `line`. Should the runner itself be killed, the kernel ends the server with it.
+fn program(line: Line) -> Result<Command> {
+    let etcd = &programs(line)?.etcd;
+    let setpriv = Path::new("/usr/bin/setpriv");
+    if !setpriv.is_file() {
+        return Ok(Command::new(etcd));
+    }
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(etcd);
+    Ok(command)
+}
+
 /// How to start a member.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -72,16 +84,7 @@ impl Member {
     /// Starts the process; see [`Member::wait_until_healthy`].
     pub fn spawn(spec: Spec) -> Result<Self> {
         let client_url = free_url()?;
-        let log = spec.data_dir.with_extension(format!("{}.log", spec.line.tag()));
-        let file = File::options().create(true).append(true).open(&log)?;
-        let mut command = if Path::new("/usr/bin/setpriv").is_file() {
-            // Should the runner itself be killed, the kernel ends the server with it.
-            let mut command = Command::new("/usr/bin/setpriv");
-            command.args(["--pdeathsig", "KILL", "--"]).arg(&programs(spec.line)?.etcd);
-            command
-        } else {
-            Command::new(&programs(spec.line)?.etcd)
-        };
+        let mut command = program(spec.line)?;
         command
             .args(["--name", &spec.name, "--data-dir"])
             .arg(&spec.data_dir)
@@ -96,6 +99,22 @@ impl Member {
         if let Some(dir) = &spec.wal_dir {
             command.arg("--wal-dir").arg(dir);
         }
+        Self::spawn_command(spec, client_url, command)
+    }
+
+    /// Starts the process with exactly these arguments, but for etcd's default client address,
+    /// which gives way to a free one.
+    pub fn spawn_as_told(spec: Spec, arguments: &[String]) -> Result<Self> {
+        let client_url = free_url()?;
+        let mut command = program(spec.line)?;
+        command
+            .args(arguments.iter().map(|word| word.replace("http://localhost:2379", &client_url)));
+        Self::spawn_command(spec, client_url, command)
+    }
+
+    fn spawn_command(spec: Spec, client_url: String, mut command: Command) -> Result<Self> {
+        let log = spec.data_dir.with_extension(format!("{}.log", spec.line.tag()));
+        let file = File::options().create(true).append(true).open(&log)?;
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
