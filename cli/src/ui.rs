@@ -1,134 +1,345 @@
-//! Progress on stderr, and the wish to stop.
+//! What is shown while work goes on, and the wish to stop it. All of it on stderr.
 
-use std::{
-    io::IsTerminal as _,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Context;
 use etcdsnap_engine::progress::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{FormattedDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::{args::ProgressKind, exit::say};
+use crate::args::ProgressKind;
+use crate::output;
 
-/// Work shorter than this shows no bar.
+/// Work that is done sooner than this shows no bar.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Time between two JSON events of a stage.
-const INTERVAL: Duration = Duration::from_millis(500);
+/// Least time between two looks at a bar or two lines of JSON.
+const TICK: Duration = Duration::from_millis(200);
 
-/// How far the work is, shown as asked for.
-#[derive(Debug)]
+/// Shows progress and asks whether somebody wants us to stop.
 pub struct Ui {
-    show: Show,
-    stop: Arc<AtomicBool>,
+    quiet: bool,
+    started: Instant,
+    interrupt: Arc<AtomicBool>,
+    /// Bytes done in this stage.
+    done: AtomicU64,
+    /// When to show something next, in milliseconds since the start.
+    next_ms: AtomicU64,
+    shown: Mutex<Shown>,
 }
 
-#[derive(Debug)]
-enum Show {
+struct Shown {
+    how: How,
+    stage: Option<Stage>,
+}
+
+enum How {
     Nothing,
-    Bar { bar: ProgressBar, began: Instant },
-    Events { stage: Mutex<Stage>, done: AtomicU64 },
+    Bar(Option<ProgressBar>),
+    Json(Box<dyn Write + Send>),
 }
 
-#[derive(Debug)]
 struct Stage {
     name: &'static str,
     total: u64,
-    said: Instant,
+    started: Instant,
+}
+
+/// One line of `--progress json`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    event: &'static str,
+    stage: &'static str,
+    done_bytes: u64,
+    total_bytes: u64,
+    /// Since the stage began.
+    seconds: f64,
+    bytes_per_second: u64,
+    /// Absent while nothing is done yet.
+    seconds_left: Option<f64>,
 }
 
 impl Ui {
-    /// Sets up what is shown, and signals: the first Ctrl-C asks the work to stop and clean up, a second
-    /// one kills.
-    pub fn new(quiet: bool, kind: ProgressKind) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            // Registered in this order, the first signal only sets the flag.
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-                .context("listen to signals")?;
-        }
-        let show = match kind {
-            ProgressKind::None => Show::Nothing,
-            _ if quiet => Show::Nothing,
-            ProgressKind::Json => {
-                let stage = Stage { name: "", total: 0, said: Instant::now() };
-                Show::Events { stage: Mutex::new(stage), done: AtomicU64::new(0) }
-            }
-            ProgressKind::Auto if std::io::stderr().is_terminal() => {
-                let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-                Show::Bar { bar, began: Instant::now() }
-            }
-            ProgressKind::Auto => Show::Nothing,
+    /// Shows progress as asked for; `quiet` wins over `mode`.
+    pub fn new(mode: ProgressKind, quiet: bool) -> Self {
+        let how = match mode {
+            _ if quiet => How::Nothing,
+            ProgressKind::None => How::Nothing,
+            ProgressKind::Json => How::Json(Box::new(io::stderr())),
+            ProgressKind::Auto if io::stderr().is_terminal() => How::Bar(None),
+            ProgressKind::Auto => How::Nothing,
         };
-        Ok(Self { show, stop })
+        Self::showing(how, quiet)
+    }
+
+    fn showing(how: How, quiet: bool) -> Self {
+        Self {
+            quiet,
+            started: Instant::now(),
+            interrupt: Arc::default(),
+            done: AtomicU64::new(0),
+            next_ms: AtomicU64::new(0),
+            shown: Mutex::new(Shown { how, stage: None }),
+        }
+    }
+
+    /// Makes the first SIGINT or SIGTERM a wish to stop, so that nothing half-made is left behind, and the second the
+    /// end of the process.
+    ///
+    /// # Errors
+    /// When the system refuses the handlers.
+    pub fn catch_signals(&self) -> anyhow::Result<()> {
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal finds the flag unset and sets it.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&self.interrupt))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&self.interrupt)))
+                .context("install the handlers of SIGINT and SIGTERM")?;
+        }
+        Ok(())
+    }
+
+    /// A sentence for people beside the answer, on one line; nothing with `-q`.
+    pub fn note(&self, sentence: &str) {
+        if self.quiet {
+            return;
+        }
+        let sentence = output::for_terminal(sentence.as_bytes());
+        let say = || {
+            let _ = writeln!(io::stderr().lock(), "{sentence}");
+        };
+        match &self.lock().how {
+            How::Bar(Some(bar)) => bar.suspend(say),
+            _ => say(),
+        }
+    }
+
+    /// Clears the bar, or closes the last stage. Called before an answer is printed.
+    pub fn finish(&self) {
+        self.lock().end_stage(self.done.load(Ordering::Relaxed));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl Progress for Ui {
     fn begin(&self, stage: &'static str, total_bytes: u64) {
-        match &self.show {
-            Show::Nothing => {}
-            Show::Bar { bar, .. } => {
-                bar.set_length(total_bytes);
-                bar.set_position(0);
-                bar.reset_eta();
-                bar.set_message(stage);
-            }
-            Show::Events { stage: current, done } => {
-                let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-                *current = Stage { name: stage, total: total_bytes, said: Instant::now() };
-                done.store(0, Ordering::Relaxed);
-                event(&current, 0);
-            }
+        let mut shown = self.lock();
+        shown.end_stage(self.done.swap(0, Ordering::Relaxed));
+        if matches!(shown.how, How::Nothing) {
+            return;
         }
+        shown.stage = Some(Stage { name: stage, total: total_bytes, started: Instant::now() });
+        shown.emit("begin", 0);
+        self.next_ms
+            .store(self.elapsed_ms().saturating_add(TICK.as_millis() as u64), Ordering::Relaxed);
     }
 
     fn advance(&self, bytes: u64) {
-        match &self.show {
-            Show::Nothing => {}
-            Show::Bar { bar, began } => {
-                bar.inc(bytes);
-                if bar.is_hidden() && began.elapsed() > PATIENCE {
-                    bar.set_draw_target(ProgressDrawTarget::stderr());
-                    if let Ok(style) = ProgressStyle::with_template(
-                        "{msg:<10} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-                    ) {
-                        bar.set_style(style);
-                    }
-                }
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let (now, next) = (self.elapsed_ms(), self.next_ms.load(Ordering::Relaxed));
+        if now < next {
+            return;
+        }
+        // One of the threads that come at the same time shows it; the others go on working.
+        let later = now.saturating_add(TICK.as_millis() as u64);
+        if self.next_ms.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            let mut shown = self.lock();
+            if self.started.elapsed() >= PATIENCE {
+                shown.show_bar();
             }
-            Show::Events { stage, done } => {
-                let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-                // Whoever holds the stage is about to say something newer.
-                if let Ok(mut stage) = stage.try_lock()
-                    && stage.said.elapsed() > INTERVAL
-                {
-                    stage.said = Instant::now();
-                    event(&stage, done);
-                }
-            }
+            shown.emit("progress", done);
         }
     }
 
     fn interrupted(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.interrupt.load(Ordering::Relaxed)
     }
-}
-
-fn event(stage: &Stage, done: u64) {
-    let event = serde_json::json!({ "event": "progress", "stage": stage.name, "done": done, "total": stage.total });
-    say(&event.to_string());
 }
 
 impl Drop for Ui {
     fn drop(&mut self) {
-        if let Show::Bar { bar, .. } = &self.show {
+        self.finish();
+    }
+}
+
+impl Shown {
+    fn show_bar(&mut self) {
+        let (How::Bar(bar @ None), Some(stage)) = (&mut self.how, &self.stage) else { return };
+        // Rate and time left are those of the whole stage: indicatif's own start when the bar appears, and take what
+        // was done before that for the work of an instant.
+        let began = stage.started;
+        let style = ProgressStyle::with_template(
+            "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {rate} {left} left",
+        )
+        .expect("the template is a constant")
+        .with_key("rate", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}/s", output::bytes(rate(state.pos(), began) as u64));
+        })
+        .with_key("left", move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = match seconds_left(state.pos(), state.len().unwrap_or(0), began) {
+                Some(seconds) => {
+                    write!(out, "{}", FormattedDuration(Duration::from_secs_f64(seconds.min(1e9))))
+                }
+                None => out.write_str("?"),
+            };
+        });
+        let new = ProgressBar::with_draw_target(Some(stage.total), ProgressDrawTarget::stderr())
+            .with_style(style)
+            .with_message(stage.name);
+        // Ticks on while a slow disk gives nothing.
+        new.enable_steady_tick(TICK);
+        *bar = Some(new);
+    }
+
+    fn emit(&mut self, event: &'static str, done: u64) {
+        let Some(stage) = &self.stage else { return };
+        match &mut self.how {
+            How::Nothing | How::Bar(None) => {}
+            How::Bar(Some(bar)) => bar.set_position(done),
+            How::Json(out) => {
+                let line = serde_json::to_string(&Event::new(event, stage, done));
+                // Nobody reads it any more: the work goes on.
+                let _ = writeln!(out, "{}", line.expect("an event has no failing serializer"));
+            }
+        }
+    }
+
+    fn end_stage(&mut self, done: u64) {
+        self.emit("end", done);
+        self.stage = None;
+        if let How::Bar(bar) = &mut self.how
+            && let Some(bar) = bar.take()
+        {
             bar.finish_and_clear();
         }
+    }
+}
+
+impl Event {
+    fn new(event: &'static str, stage: &Stage, done: u64) -> Self {
+        let millis = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
+        Self {
+            event,
+            stage: stage.name,
+            done_bytes: done,
+            total_bytes: stage.total,
+            seconds: millis(stage.started.elapsed().as_secs_f64()),
+            bytes_per_second: rate(done, stage.started) as u64,
+            seconds_left: seconds_left(done, stage.total, stage.started).map(millis),
+        }
+    }
+}
+
+/// Bytes a second since `began`.
+fn rate(done: u64, began: Instant) -> f64 {
+    let seconds = began.elapsed().as_secs_f64();
+    if seconds > 0.0 { done as f64 / seconds } else { 0.0 }
+}
+
+/// How long the rest takes at the rate so far; absent while nothing is done.
+fn seconds_left(done: u64, total: u64, began: Instant) -> Option<f64> {
+    let rate = rate(done, began);
+    (rate > 0.0).then(|| total.saturating_sub(done) as f64 / rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Written {
+        fn events(&self) -> Vec<serde_json::Value> {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        }
+    }
+
+    #[test]
+    fn json_progress_frames_each_stage_and_counts_what_all_threads_did() {
+        let written = Written::default();
+        let ui = Ui::showing(How::Json(Box::new(written.clone())), false);
+        ui.begin("pages", 1000);
+        std::thread::scope(|scope| {
+            for _ in 0..10 {
+                scope.spawn(|| (0..100).for_each(|_| ui.advance(1)));
+            }
+        });
+        ui.begin("keys", 5);
+        drop(ui);
+        let events = written.events();
+        let framing: Vec<_> = events
+            .iter()
+            .filter(|event| event["event"] != "progress")
+            .map(|event| {
+                (
+                    event["event"].as_str().unwrap(),
+                    event["stage"].as_str().unwrap(),
+                    event["doneBytes"].as_u64().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            framing,
+            [
+                ("begin", "pages", 0),
+                ("end", "pages", 1000),
+                ("begin", "keys", 0),
+                ("end", "keys", 0)
+            ]
+        );
+        assert_eq!(events[0]["totalBytes"], 1000);
+        assert!(events[0]["secondsLeft"].is_null());
+    }
+
+    #[test]
+    fn json_progress_comes_while_work_goes_on_but_not_for_every_byte() {
+        let written = Written::default();
+        let ui = Ui::showing(How::Json(Box::new(written.clone())), false);
+        ui.begin("pages", 1 << 40);
+        let until = Instant::now() + 3 * TICK;
+        while Instant::now() < until {
+            ui.advance(1);
+        }
+        let count = written.events().iter().filter(|event| event["event"] == "progress").count();
+        assert!((1..=3).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn quiet_wins_over_every_way_to_show_progress() {
+        for mode in [ProgressKind::Auto, ProgressKind::Json, ProgressKind::None] {
+            assert!(matches!(Ui::new(mode, true).lock().how, How::Nothing));
+        }
+    }
+
+    #[test]
+    fn the_first_signal_is_a_wish_to_stop() {
+        let ui = Ui::showing(How::Nothing, true);
+        ui.catch_signals().unwrap();
+        assert!(!ui.interrupted());
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        assert!(ui.interrupted());
     }
 }

@@ -1,6 +1,7 @@
 //! Ids that name members and clusters in every format of etcd.
 //!
-//! Both are 64 bits of a SHA-1 and are shown as etcd shows them: lower-case hex without padding.
+//! Both are 64 bits of a SHA-1 and are shown as etcd shows them: lower-case hex without padding. The
+//! numbers that name raft's files are hex too, but padded.
 
 use std::fmt;
 use std::num::ParseIntError;
@@ -44,6 +45,17 @@ id! {
 id! {
     /// Id of a cluster.
     ClusterId
+}
+
+/// Reads `<16 digits>-<16 digits>`, lower-case hex: the pairs of numbers that name etcd's raft files.
+pub(crate) fn hex_pair(text: &str) -> Option<(u64, u64)> {
+    let (first, second) = text.split_once('-')?;
+    Some((hex_16(first)?, hex_16(second)?))
+}
+
+fn hex_16(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if text.len() == 16 && digits { u64::from_str_radix(text, 16).ok() } else { None }
 }
 
 #[cfg(test)]

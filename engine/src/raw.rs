@@ -56,14 +56,3 @@ impl<'a> Raw<'a> {
         self.slice(offset, 8).map(BigEndian::read_u64)
     }
 }
-
-/// Reads `<16 digits>-<16 digits>`, lower-case hex: the pairs of numbers that name etcd's raft files.
-pub fn hex_pair(text: &str) -> Option<(u64, u64)> {
-    let (first, second) = text.split_once('-')?;
-    Some((hex_16(first)?, hex_16(second)?))
-}
-
-fn hex_16(text: &str) -> Option<u64> {
-    let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if text.len() == 16 && digits { u64::from_str_radix(text, 16).ok() } else { None }
-}

@@ -80,7 +80,7 @@ pub struct SnapfileName {
 impl SnapfileName {
     /// Reads a file name as etcd prints it; `None` for anything else, such as `*.snap.db` or `*.broken`.
     pub fn parse(file_name: &str) -> Option<Self> {
-        let (term, index) = crate::raw::hex_pair(file_name.strip_suffix(".snap")?)?;
+        let (term, index) = crate::ids::hex_pair(file_name.strip_suffix(".snap")?)?;
         Some(Self { term, index })
     }
 }

@@ -14,12 +14,11 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     args::{Arguments, Command, Global, Snapshot},
-    exit::{Answer, say},
+    exit::Answer,
     ui::Ui,
 };
 
 /// What every command is given.
-#[derive(Debug)]
 pub struct Context {
     /// Flags of every command.
     pub global: Global,
@@ -30,20 +29,22 @@ pub struct Context {
 impl Context {
     /// Says something to people on stderr, unless told to be quiet.
     pub fn warn(&self, line: &str) {
-        if !self.global.quiet {
-            say(line);
-        }
+        self.ui.note(line);
     }
 }
 
-/// The threads to work with; 0 means all cores.
-pub fn pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("start threads")
+/// The threads to work with; all cores unless told otherwise.
+pub fn pool(threads: Option<u16>) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.map_or(0, usize::from))
+        .build()
+        .context("start threads")
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<Answer> {
-    let ui = Ui::new(arguments.global.quiet, arguments.global.progress)?;
+    let ui = Ui::new(arguments.global.progress, arguments.global.quiet);
+    ui.catch_signals()?;
     let context = Context { global: arguments.global, ui };
     match arguments.command {
         Command::Save(args) | Command::Snapshot(Snapshot::Save(args)) => save::run(&context, &args),

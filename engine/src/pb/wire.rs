@@ -4,8 +4,6 @@
 //! mutated bytes), which is what Go's decoders do except for damage no writer makes: unknown fields are
 //! skipped, the last of a repeated field wins, a known field of the wrong wire type is an error.
 
-use byteorder::{ByteOrder, LittleEndian};
-
 /// Groups within groups that are skipped before the message is refused, as in prost.
 const MAX_GROUPS: usize = 100;
 
@@ -213,7 +211,7 @@ impl<'a> Fields<'a> {
     fn uint32(&mut self, key: Key) -> Result<u32, WireError> {
         self.expect(key, VARINT)?;
         // Every decoder drops the upper half silently.
-        self.varint().map(|value| LittleEndian::read_u32(&value.to_le_bytes()))
+        self.varint().map(|value| value as u32)
     }
 
     /// Passes over a field, groups included.

@@ -241,3 +241,204 @@ pub fn cluster_id(members: impl IntoIterator<Item = MemberId>) -> ClusterId {
 fn first_half(digest: &[u8]) -> u64 {
     digest.iter().take(8).fold(0, |id, &byte| id << 8 | u64::from(byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEN: &str = "http://10.0.0.1:1";
+
+    /// What etcdutl 3.7 would do up to its first write: the cluster, or why not.
+    fn identify(
+        name: &str,
+        initial: &str,
+        token: &str,
+        advertised: &str,
+    ) -> Result<Cluster, IdentityError> {
+        let advertised = PeerUrl::parse_list(advertised).unwrap();
+        let initial = InitialCluster::parse(initial)?;
+        initial.check_member(name, &advertised)?;
+        initial.cluster(token)
+    }
+
+    #[test]
+    fn ids_are_those_etcdutl_computes() {
+        // Cluster id and own id in etcdutl's log.
+        let default = "default=http://localhost:2380";
+        let three = "m1=http://10.0.0.1:2380,m2=http://10.0.0.2:2380,m3=http://10.0.0.3:2380";
+        let cases = [
+            (
+                "default",
+                default,
+                "etcd-cluster",
+                "http://localhost:2380",
+                0xcdf8_1819_4e3a_8c32,
+                0x8e9e_05c5_2164_694d,
+            ),
+            (
+                "default",
+                default,
+                "",
+                "http://localhost:2380",
+                0x2c83_3ae9_c755_5b5e,
+                0x3780_7cb0_bf75_00f6,
+            ),
+            (
+                "m1",
+                three,
+                "tok",
+                "http://10.0.0.1:2380",
+                0x8e67_f3b9_7769_8ab3,
+                0x9852_1e8c_6c48_c6da,
+            ),
+            (
+                "m2",
+                three,
+                "tok",
+                "http://10.0.0.2:2380",
+                0x8e67_f3b9_7769_8ab3,
+                0x61b0_46c1_789d_11d8,
+            ),
+            (
+                "m3",
+                three,
+                "tok",
+                "http://10.0.0.3:2380",
+                0x8e67_f3b9_7769_8ab3,
+                0x7aa1_8119_1753_809e,
+            ),
+            (
+                "a",
+                ",,a=http://10.0.0.1:1,,b=http://10.0.0.2:1,",
+                "t",
+                TEN,
+                0x46e1_6c39_31c2_cc99,
+                0xe184_cf3a_8faf_42d5,
+            ),
+            ("", "=http://10.0.0.1:1", "t", TEN, 0xb098_b969_e1b4_9b9a, 0xe184_cf3a_8faf_42d5),
+            (
+                " a ",
+                " a = http://10.0.0.1:1 ",
+                "t",
+                " http://10.0.0.1:1\t",
+                0xb098_b969_e1b4_9b9a,
+                0xe184_cf3a_8faf_42d5,
+            ),
+            (
+                "a",
+                "a=http://10.0.0.1:1?x=y=z",
+                "t",
+                "http://10.0.0.1:1?x=y=z",
+                0xa72b_31b1_663f_74cb,
+                0x81e1_2ca2_a3ef_ade7,
+            ),
+            (
+                "a",
+                "a=http://10.0.0.1:",
+                "t",
+                "http://10.0.0.1:",
+                0xfd12_b40e_67af_f092,
+                0x5afb_6db9_b4a6_1cb9,
+            ),
+            (
+                "a",
+                "a=http://10.0.0.1:2,a=http://10.0.0.1:10",
+                "t",
+                "http://10.0.0.1:10,http://10.0.0.1:2",
+                0x9ffc_458d_5798_0524,
+                0xfbbb_fca7_d110_2972,
+            ),
+            ("é", "é=http://10.0.0.1:1", "ü", TEN, 0x512f_91c3_a78b_73e7, 0xb965_bd1e_9355_5508),
+        ];
+        for (name, initial, token, advertised, cluster_id, member_id) in cases {
+            let cluster = identify(name, initial, token, advertised).unwrap();
+            assert_eq!(cluster.id, ClusterId(cluster_id), "{initial}");
+            assert_eq!(cluster.member_named(name).unwrap().id, MemberId(member_id), "{initial}");
+            assert!(cluster.members.is_sorted_by_key(|member| member.id));
+        }
+    }
+
+    #[test]
+    fn an_ip_address_may_be_written_in_another_way_when_advertised() {
+        for (initial, advertised) in [
+            ("a=http://[::1]:2380", "http://[0:0:0:0:0:0:0:1]:2380"),
+            ("a=http://[::ffff:10.0.0.1]:2380", "http://10.0.0.1:2380"),
+            ("a=http://10.0.0.1:02380", "http://10.0.0.1:2380"),
+            ("a=HTTP://10.0.0.1:1", TEN),
+            ("a=http://10.0.0.1:1?x=y", "http://10.0.0.1:1?x=z"),
+            ("a=unix:///x/y z", "unix:///x/y%20z"),
+        ] {
+            assert!(identify("a", initial, "t", advertised).is_ok(), "{initial}");
+        }
+    }
+
+    #[test]
+    fn advertised_urls_that_differ_are_refused_and_both_lists_named() {
+        for (initial, advertised) in [
+            ("a=http://10.0.0.1:1", "https://10.0.0.1:1"),
+            ("a=http://localhost:1", "http://127.0.0.1:1"),
+            ("a=http://h:01", "http://h:1"),
+            ("a=unix://10.0.0.1:01", "unix://10.0.0.1:1"),
+            ("a=http://10.0.0.1:1", "http://10.0.0.1:1,http://10.0.0.1:1"),
+            ("a=unix:/x", "unix:/y"),
+        ] {
+            let error = identify("a", initial, "t", advertised).unwrap_err();
+            assert!(matches!(error, IdentityError::Advertised { .. }), "{initial}");
+        }
+        let error = identify("a", "a=http://h:2,a=http://h:10", "t", "http://h:10").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "member \"a\" has http://h:10,http://h:2 in the initial cluster and advertises \
+             http://h:10; host names are compared as text, without DNS"
+        );
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_before_anything_else_is_compared() {
+        let twice = "a=http://10.0.0.1:1,b=http://10.0.0.1:1";
+        let known = vec!["a".to_owned(), "b".to_owned()];
+        let error = IdentityError::UnknownName { name: "c".to_owned(), known };
+        assert_eq!(error.to_string(), "no member \"c\" in the initial cluster, which has a, b");
+        assert_eq!(identify("c", twice, "t", "http://h:1"), Err(error));
+        let error = identify("a", ",", "t", TEN).unwrap_err();
+        assert_eq!(error.to_string(), "no member \"a\" in the initial cluster, which has none");
+    }
+
+    #[test]
+    fn a_url_given_twice_is_refused_with_its_owners() {
+        let url = || TEN.to_owned();
+        for (initial, advertised, second) in [
+            ("a=http://10.0.0.1:1,b=http://10.0.0.1:1", TEN, "b"),
+            ("a=http://10.0.0.1:1,a=HTTP://10.0.0.1:1", "http://10.0.0.1:1,http://10.0.0.1:1", "a"),
+        ] {
+            let (first, second) = ("a".to_owned(), second.to_owned());
+            let error = IdentityError::DuplicateUrl { url: url(), first, second };
+            assert_eq!(identify("a", initial, "t", advertised), Err(error));
+        }
+    }
+
+    #[test]
+    fn urls_that_run_together_into_the_same_id_are_refused() {
+        let initial = "a=unix:a,a=unix:b,b=unix:aunix:b";
+        let id = MemberId(0x60a1_f0b4_d71f_5c64);
+        let (first, second) = ("a".to_owned(), "b".to_owned());
+        let error = IdentityError::SameId { id, first, second };
+        assert_eq!(identify("b", initial, "t", "unix:aunix:b"), Err(error));
+    }
+
+    #[test]
+    fn no_members_make_no_cluster() {
+        let none = InitialCluster::parse(",,").unwrap();
+        assert_eq!(none.cluster("t"), Err(IdentityError::Empty));
+        assert_eq!(none.names().count(), 0);
+    }
+
+    #[test]
+    fn a_bad_url_names_its_member() {
+        let Err(IdentityError::Url { name, source }) = InitialCluster::parse("a=http://h:1,b")
+        else {
+            panic!("accepted")
+        };
+        assert_eq!((name.as_str(), source.url.as_str()), ("b", ""));
+    }
+}

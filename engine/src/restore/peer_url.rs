@@ -95,11 +95,13 @@ impl PeerUrl {
         &self.text
     }
 
-    /// What must agree for etcd to take two URLs for the same address without asking DNS: scheme, path,
-    /// and a host whose IP address, if it is one, is written in one way.
+    /// What must agree for etcd 3.7 to take two URLs for the same address without asking DNS: scheme,
+    /// path, and a host whose IP address, if it is one, is written in one way. Users, queries and what
+    /// follows `unix:` without a slash do not count there; 3.6 compares them too.
     pub(super) fn address(&self) -> (&str, Vec<u8>, &[u8]) {
-        let host = canonical_ip(&self.host).map_or_else(|| self.host.clone(), String::into_bytes);
-        (&self.scheme, host, &self.path)
+        let over_ip = self.scheme.starts_with("http");
+        let host = canonical_ip(&self.host, over_ip).map(String::into_bytes);
+        (&self.scheme, host.unwrap_or_else(|| self.host.clone()), &self.path)
     }
 }
 
@@ -278,11 +280,103 @@ fn split_host_port(host: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((name, port))
 }
 
-/// `host:port` with the address and the port in their shortest form, when the host is an address.
-fn canonical_ip(host: &[u8]) -> Option<String> {
+/// `host:port` with the address in its shortest form, when the host is one; the port loses its zeros
+/// where it is a port.
+fn canonical_ip(host: &[u8], over_ip: bool) -> Option<String> {
     let (name, port) = split_host_port(host).unwrap_or((host, b""));
     let name = std::str::from_utf8(name).ok()?;
     let address = name.trim_matches(['[', ']']).parse::<IpAddr>().ok()?.to_canonical();
-    let port = std::str::from_utf8(port).ok()?.trim_start_matches('0');
+    let port = std::str::from_utf8(port).ok()?;
+    let port = if over_ip { port.trim_start_matches('0') } else { port };
     Some(format!("[{address}]:{port}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What etcd 3.7.3, built with Go 1.26, printed for each of these.
+    const PRINTED: [(&str, &str); 24] = [
+        ("http://localhost:2380", "http://localhost:2380"),
+        (" \u{a0}http://h:1\t", "http://h:1"),
+        ("HTTPS://Host.Example:02380", "https://Host.Example:02380"),
+        ("http://h:", "http://h:"),
+        ("http://:80", "http://:80"),
+        ("http://h:1?", "http://h:1?"),
+        ("http://h:1?a=b&c??#f<g", "http://h:1?a=b&c??#f%3Cg"),
+        ("http://h:1#", "http://h:1"),
+        ("http://h:1#a%2fb?c", "http://h:1#a%2fb?c"),
+        ("http://u:p%41@h:1", "http://u:pA@h:1"),
+        ("http://:@h:1", "http://:@h:1"),
+        ("http://Ex\u{e9}:80", "http://Ex%C3%A9:80"),
+        ("http://ex%c3%a9:80", "http://ex%C3%A9:80"),
+        ("http://[::1]:2380", "http://[::1]:2380"),
+        ("https://[fe80::1%25eth%30]:1", "https://[fe80::1%25eth0]:1"),
+        ("http://[::ffff:1.2.3.4]:80", "http://[::ffff:1.2.3.4]:80"),
+        ("unix://localhost:2222", "unix://localhost:2222"),
+        ("unix:///a/b c", "unix:///a/b%20c"),
+        ("unix:///a/b%2Fc", "unix:///a/b%2Fc"),
+        ("unix:/a", "unix:/a"),
+        ("unix:a b", "unix:a b"),
+        ("unix://", "unix:"),
+        ("unixs://a:b:1/x", "unixs://a:b:1/x"),
+        ("unix://a%25b", "unix://a%25b"),
+    ];
+
+    #[test]
+    fn urls_are_printed_as_etcd_prints_them() {
+        for (given, printed) in PRINTED {
+            assert_eq!(PeerUrl::parse(given).map(|url| url.to_string()), Ok(printed.to_owned()));
+        }
+    }
+
+    #[test]
+    fn urls_etcd_refuses_are_refused_for_its_reason() {
+        use UrlReason as R;
+        let cases = [
+            ("", R::Scheme),
+            ("*", R::Scheme),
+            ("tcp://h:1", R::Scheme),
+            ("localhost:2380", R::Scheme),
+            ("10.0.0.1:2380", R::ColonInFirstSegment),
+            ("//h:1", R::Scheme),
+            (":h", R::MissingScheme),
+            ("http:h:1", R::HostPort),
+            ("http://h", R::HostPort),
+            ("http:///", R::HostPort),
+            ("http://[::1]", R::HostPort),
+            ("http://a:b:1", R::HostPort),
+            ("http://h]:1", R::HostPort),
+            ("http://h:1/", R::Path),
+            ("http://h:1/a", R::Path),
+            ("http://h:x", R::Port(":x".to_owned())),
+            ("http://[::1]x", R::Port("x".to_owned())),
+            ("http://[::1", R::Bracket),
+            ("http://a[::1]:1", R::IpLiteral),
+            ("http://[1.2.3.4]:1", R::IpLiteral),
+            ("http://[::1%25]:1", R::IpLiteral),
+            ("http://a b:1", R::HostCharacter(' ')),
+            ("http://a%41:1", R::Escape("%41".to_owned())),
+            ("unix:///%z1", R::Escape("%z1".to_owned())),
+            ("unix:a#%4", R::Escape("%4".to_owned())),
+            ("http://a b@h:1", R::Userinfo),
+            ("http://h:1\u{7f}", R::ControlCharacter),
+            ("http://h\n:1", R::ControlCharacter),
+        ];
+        for (url, reason) in cases {
+            let error = UrlError { url: url.to_owned(), reason };
+            assert_eq!(PeerUrl::parse(url), Err(error), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_sorted_by_text_and_has_no_empty_items() {
+        let urls = PeerUrl::parse_list("http://h:2, http://h:10").unwrap();
+        assert_eq!(
+            urls.iter().map(PeerUrl::as_str).collect::<Vec<_>>(),
+            ["http://h:10", "http://h:2"]
+        );
+        assert!(PeerUrl::parse_list("http://h:2,").is_err());
+        assert!(PeerUrl::parse_list("").is_err());
+    }
 }

@@ -324,6 +324,16 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_crc_record_is_damage_even_with_a_sector_of_zeros() {
+        let (mut bytes, _) = Encoder::new(7).finish();
+        let crc_record = walpb::Record { r#type: Some(4), crc: Some(8), data: Some(vec![0; 2000]) };
+        frame::write(&mut bytes, &crc_record.encode_to_vec());
+        let error = Error::Checksum { offset: 16, stored: 8, computed: 7 };
+        let end = Some(End::Damaged { offset: 16 });
+        assert_eq!(outcome(records(&bytes)), (1, end, Some(error)));
+    }
+
+    #[test]
     fn segments_chain_by_the_running_checksum() {
         let (first, _) = segment(0);
         let mut reader = records(&first);

@@ -18,7 +18,7 @@ pub struct SegmentName {
 impl SegmentName {
     /// Reads a file name as etcd prints it; `None` for anything else, such as `0.tmp` or `*.broken`.
     pub fn parse(file_name: &str) -> Option<Self> {
-        let (sequence, index) = crate::raw::hex_pair(file_name.strip_suffix(".wal")?)?;
+        let (sequence, index) = crate::ids::hex_pair(file_name.strip_suffix(".wal")?)?;
         Some(Self { sequence, index })
     }
 }

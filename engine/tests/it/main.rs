@@ -1,8 +1,10 @@
 //! Integration tests of the engine.
-
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod buckets;
+mod hostile;
 mod patch;
+mod restored;
+mod source;
 mod write;
 mod write_bbolt;
