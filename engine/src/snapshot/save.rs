@@ -77,7 +77,7 @@ fn meta_pages(db: &Db<'_>) -> Vec<u8> {
 /// last whether the bytes of `db` can be trusted.
 ///
 /// # Errors
-/// As [`write`], when what was written reads back differently, and what `settled` says.
+/// As [`write()`], when what was written reads back differently, and what `settled` says.
 pub fn save_file(
     db: &Db<'_>,
     target: &Path,

@@ -3,6 +3,7 @@
 
 mod buckets;
 mod hostile;
+mod layering;
 mod patch;
 mod restored;
 mod source;
