@@ -9,7 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done and sound; 1 damage or a difference was found; 2 could not do it."
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = false,
+    after_help = "Exit codes: 0 done and sound; 1 damage or a difference was found; 2 could not do it.\n\nExample:\n  etcdsnap verify /var/lib/etcd"
 )]
 pub struct Arguments {
     /// Flags of every command.
@@ -26,9 +29,9 @@ pub struct Global {
     /// Output format.
     #[arg(short = 'w', long = "write-out", value_enum, default_value = "simple", global = true)]
     pub format: Format,
-    /// Threads to work with; the result does not depend on it. 0: all cores.
-    #[arg(long, default_value_t = 0, global = true, value_name = "N")]
-    pub threads: usize,
+    /// Threads to work with, at most 1024; the result does not depend on it. [default: all cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// No progress and no warnings on stderr.
     #[arg(short, long, global = true)]
     pub quiet: bool,
@@ -68,38 +71,31 @@ pub enum ProgressKind {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Write an etcd snapshot of a stopped or crashed member's data dir or db file.
-    ///
-    /// Example: etcdsnap save --data-dir /var/lib/etcd backup.db
+    #[command(after_help = "Example:\n  etcdsnap save --data-dir /var/lib/etcd backup.db")]
     Save(Save),
     /// Hash, revision, keys and size, as `etcdutl snapshot status` gives them.
-    ///
-    /// Example: etcdsnap status backup.db -w json
+    #[command(after_help = "Example:\n  etcdsnap status backup.db -w json")]
     Status(Input),
     /// Everything that can be known without restoring: digest, page tree, key space, records, members.
-    ///
-    /// Example: etcdsnap verify backups/*.db
+    #[command(after_help = "Example:\n  etcdsnap verify backups/*.db")]
     Verify(Inputs),
     /// Write a fresh data dir that etcd boots from.
-    ///
-    /// Example: etcdsnap restore backup.db --data-dir /var/lib/etcd
+    #[command(after_help = "Example:\n  etcdsnap restore backup.db --data-dir /var/lib/etcd")]
     Restore(Restore),
     /// etcd's HashKV, at the latest revision or an older one.
-    ///
-    /// Example: etcdsnap hashkv backup.db --rev 1200
+    #[command(after_help = "Example:\n  etcdsnap hashkv backup.db --rev 1200")]
     Hashkv(HashKv),
     /// The page tree alone, with every finding in bbolt's words.
-    ///
-    /// Example: etcdsnap check /var/lib/etcd/member/snap/db
+    #[command(after_help = "Example:\n  etcdsnap check /var/lib/etcd/member/snap/db")]
     Check(Input),
     /// What this is: file, revisions, raft position, versions.
-    ///
-    /// Example: etcdsnap info /var/lib/etcd
+    #[command(after_help = "Example:\n  etcdsnap info /var/lib/etcd")]
     Info(Input),
     /// The members the database lists, with raft's conf state beside them.
-    ///
-    /// Example: etcdsnap members backup.db
+    #[command(after_help = "Example:\n  etcdsnap members backup.db")]
     Members(Input),
     /// A tour on a small real member that ships with the program: info, verify, save, restore.
+    #[command(after_help = "Example:\n  etcdsnap demo")]
     Demo,
     /// etcdutl's spelling of save, status and restore.
     #[command(subcommand)]
@@ -109,11 +105,14 @@ pub enum Command {
 /// Accepted spellings.
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
-    /// See `etcdsnap save`.
+    /// Write an etcd snapshot of a stopped or crashed member's data dir or db file.
+    #[command(after_help = "Example:\n  etcdsnap save --data-dir /var/lib/etcd backup.db")]
     Save(Save),
-    /// See `etcdsnap status`.
+    /// Hash, revision, keys and size, as `etcdutl snapshot status` gives them.
+    #[command(after_help = "Example:\n  etcdsnap status backup.db -w json")]
     Status(Input),
-    /// See `etcdsnap restore`.
+    /// Write a fresh data dir that etcd boots from.
+    #[command(after_help = "Example:\n  etcdsnap restore backup.db --data-dir /var/lib/etcd")]
     Restore(Restore),
 }
 
@@ -186,13 +185,15 @@ pub struct Restore {
     #[arg(long, value_name = "DIR")]
     pub wal_dir: Option<PathBuf>,
     /// Do without the snapshot's digest; structure is verified all the same.
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        action = clap::ArgAction::Set, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub skip_hash_check: bool,
     /// How much to raise the revision, so that no client sees an old one twice.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub bump_revision: u64,
     /// Mark the raised revision as compacted: watches end instead of missing events. Needed with --bump-revision.
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        action = clap::ArgAction::Set, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub mark_compacted: bool,
     /// Accepted and ignored: nothing is mapped for writing.
     #[arg(long, value_name = "BYTES", hide = true)]

@@ -4,6 +4,8 @@ use std::{io::Write as _, panic, process::ExitCode};
 
 use etcdsnap_engine::{bolt, mvcc, restore, snapshot};
 
+use crate::output::for_terminal;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
@@ -52,7 +54,7 @@ pub fn finish(answer: &Answer) -> ExitCode {
 
 /// Says why a command could not end well.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    say(&format!("error: {error:#}"));
+    say(&for_terminal(format!("error: {error:#}").as_bytes()));
     fail_code(error).into()
 }
 
@@ -93,7 +95,10 @@ fn key_space(error: &mvcc::Error) -> bool {
 /// A panic is our mistake, never the input's fault: it is said in a sentence and ends in exit code 2.
 pub fn on_panic(work: impl FnOnce() -> ExitCode + panic::UnwindSafe) -> ExitCode {
     panic::set_hook(Box::new(|info| {
-        say(&format!("error: internal error, please report it with the command line: {info}"));
+        let info = for_terminal(info.to_string().as_bytes());
+        say(&format!(
+            "error: a mistake in the program itself stopped it, please report it with the command line: {info}"
+        ));
     }));
     panic::catch_unwind(work).unwrap_or_else(|_| Exit::CouldNot.into())
 }

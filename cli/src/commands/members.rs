@@ -69,6 +69,9 @@ pub fn run(context: &Context, args: &Input) -> Result<Answer> {
         })
     })?;
     report.findings.iter().for_each(|finding| say(&output::finding(finding)));
+    if context.global.format != Format::Json {
+        beside(&report).iter().for_each(|line| context.warn(line));
+    }
     let exit = if report.findings.is_empty() { Exit::Sound } else { Exit::Damage };
     Ok(Answer { text: render(context.global.format, &report)?, exit })
 }
@@ -93,46 +96,17 @@ fn render(format: Format, report: &Report) -> Result<String> {
             member.is_learner.to_string(),
         ]
     };
-    let beside = || {
-        let mut text = String::new();
-        if !removed.is_empty() {
-            text += &format!("removed: {}\n", removed.join(", "));
-        }
-        if let Some(conf) = &conf_state {
-            text += &format!(
-                "raft conf state: voters {}; learners {}\n",
-                list(&conf.voters),
-                list(&conf.learners)
-            );
-        }
-        text
-    };
     Ok(match format {
         Format::Simple => {
-            let lines: String =
-                report.members.iter().map(|member| cells(member).join(", ") + "\n").collect();
-            lines + &beside()
+            report.members.iter().map(|member| cells(member).join(", ") + "\n").collect()
         }
         Format::Table => {
             let mut table =
                 Table::new(&["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"]);
             report.members.iter().for_each(|member| table.row(cells(member)));
-            table.render() + &beside()
+            table.render()
         }
-        Format::Fields => report
-            .members
-            .iter()
-            .map(|member| {
-                output::fields(&[
-                    ("ID", member.id.to_string()),
-                    ("Name", escape(&member.name)),
-                    ("PeerURLs", escape(&member.peer_urls.join(","))),
-                    ("ClientURLs", escape(&member.client_urls.join(","))),
-                    ("IsLearner", member.is_learner.to_string()),
-                ])
-            })
-            .collect::<Vec<_>>()
-            .join("\n"),
+        Format::Fields => report.members.iter().map(fields).collect(),
         Format::Json => output::json(&Json {
             members: report
                 .members
@@ -149,6 +123,30 @@ fn render(format: Format, report: &Report) -> Result<String> {
             conf_state,
         })?,
     })
+}
+
+/// A member as `etcdctl member list -w fields` prints it: a line for each URL, an empty line behind.
+fn fields(member: &Member) -> String {
+    let quoted = |text: &String| format!("\"{}\"", escape(text));
+    let mut pairs = vec![("ID", member.id.0.to_string()), ("Name", quoted(&member.name))];
+    pairs.extend(member.peer_urls.iter().map(|url| ("PeerURL", quoted(url))));
+    pairs.extend(member.client_urls.iter().map(|url| ("ClientURL", quoted(url))));
+    pairs.push(("IsLearner", member.is_learner.to_string()));
+    output::fields(&pairs) + "\n"
+}
+
+/// What etcdctl does not show: for people it goes to stderr.
+fn beside(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !report.removed.is_empty() {
+        let removed: Vec<String> = report.removed.iter().map(ToString::to_string).collect();
+        lines.push(format!("note: removed members: {}", removed.join(" ")));
+    }
+    if let Some(conf) = &report.conf_state {
+        let (voters, learners) = (list(&hex(&conf.voters)), list(&hex(&conf.learners)));
+        lines.push(format!("note: raft conf state: voters {voters}; learners {learners}"));
+    }
+    lines
 }
 
 fn list(ids: &[String]) -> String {

@@ -33,9 +33,12 @@ impl Context {
     }
 }
 
-/// The threads to work with; 0 means all cores.
-pub fn pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("start threads")
+/// The threads to work with; all cores unless told otherwise.
+pub fn pool(threads: Option<u16>) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.map_or(0, usize::from))
+        .build()
+        .context("start threads")
 }
 
 /// Runs the command.

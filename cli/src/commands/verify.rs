@@ -59,7 +59,7 @@ pub fn run(context: &Context, args: &Inputs) -> Result<Answer> {
             }
             // One bad file must not hide the others on the shelf.
             Err(error) => {
-                say(&format!("error: {error:#}"));
+                say(&output::for_terminal(format!("error: {error:#}").as_bytes()));
                 if context.global.format == Format::Json {
                     answer.text += &refused(path, &error)?;
                 }

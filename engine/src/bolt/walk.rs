@@ -37,36 +37,23 @@ impl<'a> Subtree<'a> {
     }
 
     /// This subtree as at least `wanted` smaller ones in key order, or as many as there are leaves.
-    pub(super) fn split(self, wanted: usize) -> Result<Vec<Subtree<'a>>, Error> {
+    ///
+    /// What cannot be cut because it is damaged stays whole: its walk meets the error, in key order
+    /// among all others. Were it an error here, how many parts are wanted, and so the number of
+    /// threads, would decide which of two errors comes first.
+    pub(super) fn split(self, wanted: usize) -> Vec<Subtree<'a>> {
         let mut parts = vec![self];
         let mut budget = self.db.pages_in_file();
         while parts.len() < wanted {
             let mut next = Vec::with_capacity(parts.len());
             let mut grew = false;
             for part in parts {
-                let Root::Page(id) = part.root else {
-                    next.push(part);
-                    continue;
-                };
-                match self.db.node(id)? {
-                    Node::Leaf(_) => next.push(part),
-                    Node::Branch(branch) => {
+                match part.children(&mut budget) {
+                    Some(children) => {
                         grew = true;
-                        if part.depth >= self.db.limits().max_depth {
-                            return Err(Error::TooDeep {
-                                page: id,
-                                limit: self.db.limits().max_depth,
-                            });
-                        }
-                        for index in 0..branch.count() {
-                            budget = budget.checked_sub(1).ok_or(Error::TooManyPages {
-                                page: id,
-                                pages: self.db.pages_in_file(),
-                            })?;
-                            let root = Root::Page(branch.child_page(index)?);
-                            next.push(Subtree { db: self.db, root, depth: part.depth + 1 });
-                        }
+                        next.extend(children);
                     }
+                    None => next.push(part),
                 }
             }
             parts = next;
@@ -74,7 +61,23 @@ impl<'a> Subtree<'a> {
                 break;
             }
         }
-        Ok(parts)
+        parts
+    }
+
+    /// What the branch at its root leads to; `None` for a leaf and for what is damaged. Each child
+    /// takes one from `budget`, which ends cycles.
+    fn children(&self, budget: &mut u64) -> Option<Vec<Subtree<'a>>> {
+        let Root::Page(id) = self.root else { return None };
+        let Ok(Node::Branch(branch)) = self.db.node(id) else { return None };
+        if self.depth >= self.db.limits().max_depth {
+            return None;
+        }
+        *budget = budget.checked_sub(u64::try_from(branch.count()).ok()?)?;
+        let child = |index| {
+            let root = Root::Page(branch.child_page(index).ok()?);
+            Some(Subtree { db: self.db, root, depth: self.depth + 1 })
+        };
+        (0..branch.count()).map(child).collect()
     }
 }
 
@@ -168,6 +171,74 @@ impl<'a> Iterator for Items<'a> {
                 Ok(leaf) => self.leaf = Some((leaf, 0)),
                 Err(error) => return Some(Err(error)),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::super::{
+        Bucket, Db, Error, TxId,
+        write::{BucketOptions, Options, PageSize, Writer},
+    };
+    use super::*;
+    use crate::limits::Limits;
+
+    /// Two levels of branches above its leaves.
+    fn deep_tree() -> Vec<u8> {
+        let options = Options { page_size: PageSize::new(1024).unwrap(), ..Options::default() };
+        let mut writer = Writer::new(Cursor::new(Vec::new()), options).unwrap();
+        let mut bucket = writer.bucket(b"b", BucketOptions::default()).unwrap();
+        for n in 0..4000u32 {
+            bucket.put(&n.to_be_bytes(), &[7; 40]).unwrap();
+        }
+        bucket.close().unwrap();
+        writer.finish().unwrap().seal(TxId(2)).unwrap().0.into_inner()
+    }
+
+    /// The pages of the bucket's tree, level by level from its root.
+    fn levels(bucket: &Bucket<'_>) -> Vec<Vec<PageId>> {
+        let Root::Page(root) = bucket.root() else { panic!("inline") };
+        let mut levels = vec![vec![root]];
+        loop {
+            let mut next = Vec::new();
+            for id in &levels[levels.len() - 1] {
+                match bucket.db().node(*id).unwrap() {
+                    Node::Leaf(_) => return levels,
+                    Node::Branch(branch) => {
+                        next.extend((0..branch.count()).map(|at| branch.child_page(at).unwrap()));
+                    }
+                }
+            }
+            levels.push(next);
+        }
+    }
+
+    fn first_error(bytes: &[u8], wanted: usize) -> Option<String> {
+        let db = Db::from_bytes(bytes, Limits::default()).unwrap();
+        let bucket = db.root().bucket(b"b").unwrap().unwrap();
+        let parts = bucket.subtrees(wanted);
+        let walked = parts.iter().flat_map(Subtree::items).collect::<Result<Vec<_>, Error>>();
+        walked.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_first_error_in_key_order_does_not_depend_on_the_number_of_parts() {
+        let mut bytes = deep_tree();
+        let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+        let levels = levels(&db.root().bucket(b"b").unwrap().unwrap());
+        assert!(levels.len() >= 3, "{} levels", levels.len());
+        let (branches, leaves) = (&levels[levels.len() - 2], &levels[levels.len() - 1]);
+        // An early leaf and a late branch, which a fine cut reads long before that leaf.
+        for page in [leaves[3], branches[branches.len() - 1]] {
+            bytes[page.0 as usize * 1024] ^= 0xff;
+        }
+        let first = first_error(&bytes, 1).unwrap();
+        assert!(first.contains(&format!("expected to be: {},", leaves[3].0)), "{first}");
+        for wanted in [2, 3, 16, 64, 1000, 100_000] {
+            assert_eq!(first_error(&bytes, wanted).as_ref(), Some(&first), "{wanted} parts");
         }
     }
 }

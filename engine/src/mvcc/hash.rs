@@ -49,13 +49,11 @@ pub fn hash_kv(
         progress.begin("hashkv", bucket.db().size_bytes());
         let index = KeyIndex::build(Some(bucket), revision, progress)?;
         let selection = Selection { bucket: *bucket, index, revision, compact_revision };
-        let parts = bucket.subtrees(rayon::current_num_threads() * 64)?;
-        let pieces = parts
-            .par_iter()
-            .map(|part| selection.crc(part, progress))
-            .collect::<Result<Vec<Crc32c>, Error>>()?;
-        for piece in &pieces {
-            crc.join(piece);
+        let parts = bucket.subtrees(rayon::current_num_threads() * 64);
+        let pieces: Vec<_> = parts.par_iter().map(|part| selection.crc(part, progress)).collect();
+        // Joined here and not by rayon, which would return any of several errors.
+        for piece in pieces {
+            crc.join(&piece?);
         }
     }
     Ok(HashKv { hash: crc.value(), revision, compact_revision })

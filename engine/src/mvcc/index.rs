@@ -127,7 +127,7 @@ impl<'a> KeyIndex<'a> {
         let hasher = DefaultHashBuilder::default();
         let empty = KeyIndex { bucket: bucket.copied(), hasher, slots: HashTable::new(), live: 0 };
         let Some(bucket) = bucket else { return Ok((empty, watch())) };
-        let scans: Vec<Scan<'a, W>> = runs(bucket)?
+        let scans: Vec<Result<Scan<'a, W>, Error>> = runs(bucket)
             .into_par_iter()
             .map(|run| {
                 Scan {
@@ -138,8 +138,9 @@ impl<'a> KeyIndex<'a> {
                 }
                 .over(&run, at, progress)
             })
-            .collect::<Result<_, Error>>()?;
-        let mut scans = scans.into_iter();
+            .collect();
+        // Gathered here and not by rayon, which would return any of several errors.
+        let mut scans = scans.into_iter().collect::<Result<Vec<_>, Error>>()?.into_iter();
         let Some(mut joined) = scans.next() else { return Ok((empty, watch())) };
         for next in scans {
             joined.join(next)?;

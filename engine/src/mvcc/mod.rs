@@ -68,10 +68,10 @@ impl<'a> KeySpace<'a> {
 }
 
 /// Cuts `bucket` into as many runs of subtrees as there are threads, in key order.
-fn runs<'a>(bucket: &Bucket<'a>) -> Result<Vec<Vec<bolt::walk::Subtree<'a>>>, bolt::Error> {
+fn runs<'a>(bucket: &Bucket<'a>) -> Vec<Vec<bolt::walk::Subtree<'a>>> {
     const PARTS_A_THREAD: usize = 64;
     let threads = rayon::current_num_threads().max(1);
-    let parts = bucket.subtrees(threads * PARTS_A_THREAD)?;
+    let parts = bucket.subtrees(threads * PARTS_A_THREAD);
     let size = parts.len().div_ceil(threads).max(1);
-    Ok(parts.chunks(size).map(<[_]>::to_vec).collect())
+    parts.chunks(size).map(<[_]>::to_vec).collect()
 }

@@ -78,14 +78,14 @@ fn same_cluster(
 
 fn alarms(store: &Store<'_>, found: &mut Vec<Finding>) -> Result<(), bolt::Error> {
     for alarm in small::alarms(store)?.records {
-        let effect = match alarm.alarm() {
-            AlarmType::Nospace => "refuses puts and lease grants",
-            AlarmType::Corrupt => "refuses every request",
+        // The names are etcd's, which is what an admin will search for.
+        let (name, effect) = match alarm.alarm() {
+            AlarmType::Nospace => ("NOSPACE", "refuses puts and lease grants"),
+            AlarmType::Corrupt => ("CORRUPT", "refuses every request"),
             AlarmType::None => continue,
         };
         let message = format!(
-            "alarm {:?} of member {:x} survives the restore: the new cluster {effect} until `etcdctl alarm disarm`",
-            alarm.alarm(),
+            "alarm {name} of member {:x} survives the restore: the new cluster {effect} until `etcdctl alarm disarm`",
             alarm.member_id
         );
         found.push(Finding::warning(

@@ -66,10 +66,11 @@ pub fn status_hash(db: &Db<'_>, progress: &dyn Progress) -> Result<(u32, u64), b
         }
         sum.crc.update(item.key);
         let bucket = Bucket::from_item(*db, &item)?;
-        let parts = bucket.subtrees(rayon::current_num_threads() * 64)?;
-        let pieces =
-            parts.par_iter().map(|part| sum_of(part, progress)).collect::<Result<Vec<_>, _>>()?;
-        for piece in &pieces {
+        let parts = bucket.subtrees(rayon::current_num_threads() * 64);
+        let pieces: Vec<_> = parts.par_iter().map(|part| sum_of(part, progress)).collect();
+        // Joined here and not by rayon, which would return any of several errors.
+        for piece in pieces {
+            let piece = piece?;
             sum.crc.join(&piece.crc);
             sum.entries += piece.entries;
         }

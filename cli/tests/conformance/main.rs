@@ -1,0 +1,70 @@
+//! Conformance: `etcdsnap` beside real etcd, etcdctl, etcdutl and bbolt.
+//!
+//! The danger guarded against: our reader and our writer agreeing with each other, and with
+//! nobody else. Data is made by real servers during the run, answers are compared with those
+//! of the real tools, and what we write is handed to real servers.
+//!
+//! A test whose peer is not here is ignored and says why on stderr; `testdata/peers/build`
+//! makes the peers. Environment:
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `ETCDSNAP_PEERS` | where the peers are, instead of `target/peers` |
+//! | `ETCDSNAP_REQUIRE_PEERS=1` | a missing peer or fixture is a failure |
+//! | `ETCDSNAP_FIXTURES` | where the fixtures are, instead of `testdata/members` |
+//! | `ETCDSNAP_PROGRAM` | another `etcdsnap` than the one just built, as from a package |
+//! | `ETCDSNAP_SEED` | repeat a run's random choices |
+//! | `ETCDSNAP_LONG=1` | every byte, every pair of versions |
+//! | `ETCDSNAP_KEEP=1` | leave the files of failed tests where they are |
+//!
+//! Start reading at `suite.rs` (how a test is run) and `dataset.rs` (what most tests look at).
+
+mod boot;
+mod bumped;
+mod damage;
+mod dataset;
+mod facts;
+mod files;
+mod fixtures;
+mod gateway;
+mod killed;
+mod load;
+mod locked;
+mod numbers;
+mod oracles;
+mod ours;
+mod peers;
+mod restore_flags;
+mod restoring;
+mod run;
+mod saving;
+mod server;
+mod suite;
+mod threads;
+mod told;
+mod unchanged;
+mod written;
+
+fn main() {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let mut suite = suite::Suite::default();
+    oracles::trials(&mut suite);
+    numbers::trials(&mut suite);
+    saving::trials(&mut suite);
+    restoring::trials(&mut suite);
+    bumped::trials(&mut suite);
+    told::trials(&mut suite);
+    damage::trials(&mut suite);
+    unchanged::trials(&mut suite);
+    locked::trials(&mut suite);
+    threads::trials(&mut suite);
+    killed::trials(&mut suite);
+    written::trials(&mut suite);
+    fixtures::trials(&mut suite);
+    if !arguments.list {
+        eprintln!("conformance: ETCDSNAP_SEED={}", dataset::seed());
+    }
+    let conclusion = libtest_mimic::run(&arguments, suite.into_trials());
+    dataset::clean_up();
+    conclusion.exit();
+}

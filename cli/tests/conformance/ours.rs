@@ -1,0 +1,143 @@
+//! Every way the suite calls `etcdsnap`. A change of its command line is made here.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::peers::HashKv;
+use crate::restore_flags::RestoreFlags;
+use crate::run::{Ran, run};
+
+/// Looks at the db of a data dir alone, as the peers do.
+pub const NO_WAL: &str = "--no-wal";
+
+/// `status -w json`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    pub hash: u32,
+    pub revision: i64,
+    /// Live keys, as in 3.6 and later.
+    pub total_key: u64,
+    pub total_size: u64,
+    pub version: String,
+    /// Pairs in all buckets: what 3.5 calls totalKey.
+    pub entries: u64,
+    /// −1 when never compacted.
+    pub compact_revision: i64,
+    pub kind: String,
+}
+
+/// One line of `verify -w json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Verified {
+    pub path: String,
+    pub sound: bool,
+    pub checks: Vec<Check>,
+    pub findings: Vec<Finding>,
+}
+
+/// One of the things `verify` looked at.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Check {
+    pub name: String,
+    pub sound: bool,
+    pub detail: String,
+}
+
+/// One thing that is wrong, or worth knowing.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Finding {
+    pub severity: String,
+    pub code: String,
+    #[serde(rename = "where")]
+    pub place: String,
+    pub message: String,
+}
+
+/// The program, ready for arguments.
+pub fn command() -> Command {
+    let built = || OsString::from(env!("CARGO_BIN_EXE_etcdsnap"));
+    let mut command = Command::new(std::env::var_os("ETCDSNAP_PROGRAM").unwrap_or_else(built));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs `etcdsnap` and holds it to what every command promises: exit code 0, 1 or 2, never a
+/// signal or a panic, and a sentence on stderr or stdout when the code is not 0.
+pub fn etcdsnap(args: &[impl AsRef<OsStr>]) -> Result<Ran> {
+    promised(run(command().args(args))?)
+}
+
+fn promised(ran: Ran) -> Result<Ran> {
+    ensure!(matches!(ran.code, Some(0..=2)), "not one of the exit codes 0, 1, 2: {ran}");
+    let said = ran.stderr_text();
+    ensure!(!said.contains("panicked at"), "a panic: {ran}");
+    let silent = said.trim().is_empty() && ran.stdout_text().trim().is_empty();
+    ensure!(ran.code == Some(0) || !silent, "no word about what went wrong: {ran}");
+    Ok(ran)
+}
+
+/// As [`etcdsnap`], and it must have succeeded.
+pub fn succeed(args: &[impl AsRef<OsStr>]) -> Result<Ran> {
+    let ran = etcdsnap(args)?;
+    ensure!(ran.code == Some(0), "{ran}");
+    Ok(ran)
+}
+
+/// Several words and one path, in the order given.
+pub fn words<'a>(words: &[&'a str], path: &'a Path, more: &[&'a str]) -> Vec<&'a OsStr> {
+    let before = words.iter().map(|word| OsStr::new(*word));
+    before.chain([path.as_os_str()]).chain(more.iter().map(|word| OsStr::new(*word))).collect()
+}
+
+pub fn status(path: &Path, more: &[&str]) -> Result<Status> {
+    let ran = succeed(&[words(&["status", "-w", "json"], path, more)].concat())?;
+    serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))
+}
+
+/// HashKV at `revision`; 0 asks for the latest, and leaves the flag out.
+pub fn hashkv(path: &Path, revision: i64, more: &[&str]) -> Result<HashKv> {
+    let revision_text = revision.to_string();
+    let mut args = words(&["hashkv", "-w", "json"], path, more);
+    if revision != 0 {
+        args.extend([OsStr::new("--rev"), OsStr::new(&revision_text)]);
+    }
+    let ran = succeed(&args)?;
+    serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))
+}
+
+/// `save --data-dir FROM OUT`; `from` may be a data dir or a bare db.
+pub fn save(from: &Path, out: &Path, more: &[&str]) -> Result<Ran> {
+    etcdsnap(&save_args(from, out, more))
+}
+
+pub fn save_args<'a>(from: &'a Path, out: &'a Path, more: &[&'a str]) -> Vec<&'a OsStr> {
+    let mut args = words(&["save", "--data-dir"], from, &[]);
+    args.push(out.as_os_str());
+    args.extend(more.iter().map(|word| OsStr::new(*word)));
+    args
+}
+
+/// `restore PATH` with etcdutl's flags.
+pub fn restore(path: &Path, flags: &RestoreFlags, more: &[&str]) -> Result<Ran> {
+    promised(run(&mut restore_command(path, flags, more))?)
+}
+
+pub fn restore_command(path: &Path, flags: &RestoreFlags, more: &[&str]) -> Command {
+    let mut command = command();
+    command.arg("restore").arg(path).args(flags.args()).args(more);
+    command
+}
+
+/// `verify -w json` of one path.
+pub fn verify(path: &Path, more: &[&str]) -> Result<(Ran, Verified)> {
+    let ran = etcdsnap(&words(&["verify", "-w", "json"], path, more))?;
+    let verified: Verified =
+        serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))?;
+    ensure!(Path::new(&verified.path) == path, "the report is about {:?}", verified.path);
+    Ok((ran, verified))
+}

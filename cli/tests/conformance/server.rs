@@ -1,0 +1,249 @@
+//! Real members: started on free loopback ports, killed at the latest when dropped.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::gateway::{Gateway, Reply, int};
+use crate::peers::{Line, programs};
+
+/// How long a member may take to start or to settle before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A loopback URL nobody listens on. Ports come from below the range the kernel hands out
+/// for outgoing connections, and are never given twice by this process.
+pub fn free_url() -> Result<String> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Two runs on one machine begin at different places.
+    let start = 10_000 + (std::process::id() % 200) as u16 * 100;
+    for _ in 0..20_000 {
+        let port = 10_000 + (start - 10_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 22_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(format!("http://127.0.0.1:{port}"));
+        }
+    }
+    bail!("no free port between 10000 and 32000")
+}
+
+/// etcd of `line`. Should the runner itself be killed, the kernel ends the server with it.
+fn program(line: Line) -> Result<Command> {
+    let etcd = &programs(line)?.etcd;
+    let setpriv = Path::new("/usr/bin/setpriv");
+    if !setpriv.is_file() {
+        return Ok(Command::new(etcd));
+    }
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(etcd);
+    Ok(command)
+}
+
+/// How to start a member.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub line: Line,
+    pub name: String,
+    pub data_dir: PathBuf,
+    pub wal_dir: Option<PathBuf>,
+    pub peer_url: String,
+    /// `name=url,…`; only looked at when the data dir is new.
+    pub initial_cluster: String,
+    pub extra: Vec<String>,
+}
+
+impl Spec {
+    /// The only member of a cluster, called `m1`.
+    pub fn single(line: Line, data_dir: &Path, peer_url: &str) -> Self {
+        Spec {
+            line,
+            name: "m1".into(),
+            data_dir: data_dir.into(),
+            wal_dir: None,
+            peer_url: peer_url.into(),
+            initial_cluster: format!("m1={peer_url}"),
+            extra: Vec::new(),
+        }
+    }
+}
+
+/// A running member.
+pub struct Member {
+    pub spec: Spec,
+    pub client_url: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Member {
+    /// Starts the process; see [`Member::wait_until_healthy`].
+    pub fn spawn(spec: Spec) -> Result<Self> {
+        let client_url = free_url()?;
+        let mut command = program(spec.line)?;
+        command
+            .args(["--name", &spec.name, "--data-dir"])
+            .arg(&spec.data_dir)
+            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+            .args(["--listen-peer-urls", &spec.peer_url])
+            .args(["--initial-advertise-peer-urls", &spec.peer_url])
+            .args(["--initial-cluster", &spec.initial_cluster])
+            .args(["--initial-cluster-token", "conformance"])
+            // SIGKILL does not lose the page cache, so waiting for the disk would prove nothing.
+            .args(["--unsafe-no-fsync", "--bcrypt-cost", "4"])
+            .args(&spec.extra);
+        if let Some(dir) = &spec.wal_dir {
+            command.arg("--wal-dir").arg(dir);
+        }
+        Self::spawn_command(spec, client_url, command)
+    }
+
+    /// Starts the process with exactly these arguments, but for etcd's default client address,
+    /// which gives way to a free one.
+    pub fn spawn_as_told(spec: Spec, arguments: &[String]) -> Result<Self> {
+        let client_url = free_url()?;
+        let mut command = program(spec.line)?;
+        command
+            .args(arguments.iter().map(|word| word.replace("http://localhost:2379", &client_url)));
+        Self::spawn_command(spec, client_url, command)
+    }
+
+    fn spawn_command(spec: Spec, client_url: String, mut command: Command) -> Result<Self> {
+        let log = spec.data_dir.with_extension(format!("{}.log", spec.line.tag()));
+        let file = File::options().create(true).append(true).open(&log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("starting {}", spec.line))?;
+        Ok(Member { spec, client_url, child, log })
+    }
+
+    /// Starts the member and waits for it.
+    pub fn start(spec: Spec) -> Result<Self> {
+        let mut member = Self::spawn(spec)?;
+        member.wait_until_healthy()?;
+        Ok(member)
+    }
+
+    pub fn gateway(&self) -> Gateway {
+        Gateway::new(&self.client_url)
+    }
+
+    /// Waits for a leader and for the cluster version, which the leader proposes a moment after
+    /// the start (and 3.6 and later their storage version, which no entry announces).
+    pub fn wait_until_healthy(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(5)))
+            .build()
+            .into();
+        while start.elapsed() < PATIENCE {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended at once with {status}:\n{}", self.spec.line, self.log_tail());
+            }
+            if self.is_healthy(&agent) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        bail!("{} is not healthy after {PATIENCE:?}:\n{}", self.spec.line, self.log_tail())
+    }
+
+    fn is_healthy(&self, agent: &ureq::Agent) -> bool {
+        let get = |path: &str| -> Option<Value> {
+            let mut answer = agent.get(format!("{}{path}", self.client_url)).call().ok()?;
+            answer.body_mut().read_json().ok()
+        };
+        let version = get("/version").is_some_and(|version| {
+            version["etcdcluster"].as_str().is_some_and(|text| text != "not_decided")
+        });
+        version
+            && match self.gateway().send("maintenance/status", &json!({})) {
+                Ok(Reply::Done(status)) => {
+                    let leader = !status["leader"].is_null();
+                    let storage = self.spec.line < Line::V36
+                        || status["storageVersion"].as_str().is_some_and(|text| !text.is_empty());
+                    leader && storage
+                }
+                // With authentication on the status is for users only.
+                Ok(Reply::Refused(message)) if message.contains("user name is empty") => {
+                    get("/health").is_some_and(|health| health["health"] == json!("true"))
+                }
+                _ => false,
+            }
+    }
+
+    /// Waits until nothing has been applied for half a second: what is pending in the
+    /// backend's batch is then in the file.
+    pub fn wait_until_idle(&self, gateway: &Gateway) -> Result<()> {
+        let start = Instant::now();
+        let mut last = (-1, Instant::now());
+        while start.elapsed() < PATIENCE {
+            let applied =
+                int(&gateway.call("maintenance/status", &json!({}))?["raftAppliedIndex"])?;
+            if applied != last.0 {
+                last = (applied, Instant::now());
+            } else if last.1.elapsed() > Duration::from_millis(500) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bail!("{} does not come to rest", self.spec.line)
+    }
+
+    /// Ends the member without a chance to write anything more.
+    pub fn sigkill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks the member to end, as an init system does.
+    pub fn sigterm(mut self) -> Result<Spec> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM)?;
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
+            if self.child.try_wait()?.is_some() {
+                return Ok(self.spec.clone());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("{} does not end on SIGTERM:\n{}", self.spec.line, self.log_tail())
+    }
+
+    /// Stops the member and starts it again on the same files.
+    pub fn restart(self) -> Result<Self> {
+        Member::start(self.sigterm()?)
+    }
+
+    fn log_tail(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // Already gone is fine: then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts all members of one cluster at once, because each waits for a majority.
+pub fn start_cluster(specs: Vec<Spec>) -> Result<Vec<Member>> {
+    let mut members = specs.into_iter().map(Member::spawn).collect::<Result<Vec<_>>>()?;
+    for member in &mut members {
+        member.wait_until_healthy()?;
+    }
+    Ok(members)
+}
