@@ -39,7 +39,7 @@ pub enum Place {
         /// The element's index in it.
         index: usize,
     },
-    /// A record of a bucket, by its raw key.
+    /// A record of a bucket, by its raw key; the bucket as a whole when the key is empty.
     Record {
         /// The bucket's name.
         bucket: &'static str,
@@ -62,6 +62,7 @@ impl fmt::Display for Place {
             Place::Offset(offset) => write!(f, "offset {offset:#x}"),
             Place::Page(id) => write!(f, "page {id}"),
             Place::Element { page, index } => write!(f, "page {page} element {index}"),
+            Place::Record { bucket, key } if key.is_empty() => write!(f, "bucket {bucket}"),
             Place::Record { bucket, key } => {
                 write!(f, "bucket {bucket} key {}", key.escape_ascii())
             }
