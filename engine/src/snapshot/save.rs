@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Digest, Error, trailer::TRAILER};
 use crate::{
-    bolt::{Db, layout, layout::fnv1a64},
+    bolt::{Db, TxId, meta::Meta, write::meta_page},
     progress::Progress,
     staging::{IoError, Stage},
 };
@@ -66,30 +66,10 @@ pub fn write(
 
 /// The two meta pages of a snapshot: the active meta as transaction T in page 0, as T − 1 in page 1.
 fn meta_pages(db: &Db<'_>) -> Vec<u8> {
-    let page_size = db.meta().page_size as usize;
-    let txid = db.meta().txid.0;
-    let start = usize::from(db.meta().slot) * page_size + layout::META;
-    let source = db.bytes().get(start..start + layout::META_SIZE).unwrap_or_default();
-    let mut pages = Vec::with_capacity(2 * page_size);
-    for (id, txid) in [(0_u64, txid), (1, txid.wrapping_sub(1))] {
-        let mut meta = source.to_vec();
-        replace(&mut meta, layout::META_TXID, &txid.to_le_bytes());
-        let checksum = fnv1a64(meta.get(..layout::META_CHECKSUM).unwrap_or_default());
-        replace(&mut meta, layout::META_CHECKSUM, &checksum.to_le_bytes());
-        let end = pages.len() + page_size;
-        pages.extend(id.to_le_bytes());
-        pages.extend(layout::FLAG_META.to_le_bytes());
-        pages.extend([0; layout::PAGE_HEADER - layout::PAGE_COUNT]);
-        pages.extend(meta);
-        pages.resize(end, 0);
-    }
-    pages
-}
-
-fn replace(bytes: &mut [u8], at: usize, with: &[u8]) {
-    if let Some(field) = bytes.get_mut(at..at + with.len()) {
-        field.copy_from_slice(with);
-    }
+    let TxId(txid) = db.meta().txid;
+    [(0, txid), (1, txid.wrapping_sub(1))]
+        .map(|(slot, txid)| meta_page(&Meta { slot, txid: TxId(txid), ..*db.meta() }))
+        .concat()
 }
 
 /// Writes the snapshot of `db` as file `target`: whole or not at all. It is synced, read back and
@@ -97,7 +77,7 @@ fn replace(bytes: &mut [u8], at: usize, with: &[u8]) {
 /// last whether the bytes of `db` can be trusted.
 ///
 /// # Errors
-/// As [`write`], when what was written reads back differently, and what `settled` says.
+/// As [`write()`], when what was written reads back differently, and what `settled` says.
 pub fn save_file(
     db: &Db<'_>,
     target: &Path,

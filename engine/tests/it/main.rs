@@ -2,9 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod buckets;
+mod damage;
 mod hostile;
+mod layering;
 mod patch;
 mod restored;
+mod rules;
 mod source;
 mod write;
 mod write_bbolt;

@@ -1,7 +1,7 @@
 //! Whole-file invariants, as findings in bbolt's words.
 //!
 //! [`check`] first asks in parallel whether all is well, which it nearly always is. Only when something
-//! is not does [`exact`](mod@exact) walk the file in bbolt's order and say what: its findings do not
+//! is not does `exact` walk the file in bbolt's order and say what: its findings do not
 //! depend on the number of threads.
 
 mod exact;

@@ -1,0 +1,223 @@
+//! Histories that no server writes, and odd ones that servers do write. The danger: records missing from a
+//! database that is called sound, or a sound one that is refused in the night it is needed.
+
+use std::{collections::BTreeMap, io::Cursor};
+
+use etcdsnap_engine::{
+    bolt::{
+        TxId,
+        write::{BucketOptions, Options, Writer},
+    },
+    finding::Severity,
+    limits::Limits,
+    pb::{leasepb::Lease, mvccpb::KeyValue},
+    progress::Silent,
+    schema::{Revision, bucket},
+    snapshot::{Image, verify},
+};
+use prost::Message;
+
+#[derive(Default)]
+struct History {
+    buckets: BTreeMap<&'static str, BTreeMap<Vec<u8>, Vec<u8>>>,
+}
+
+impl History {
+    fn record(
+        mut self,
+        bucket: &'static str,
+        key: impl AsRef<[u8]>,
+        value: impl AsRef<[u8]>,
+    ) -> Self {
+        let records = self.buckets.entry(bucket).or_default();
+        records.insert(key.as_ref().to_vec(), value.as_ref().to_vec());
+        self
+    }
+
+    fn put(self, main: i64, key: &str, create: i64, version: i64) -> Self {
+        self.put_with(main, 0, key, create, main, version, 0)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of a record")]
+    fn put_with(
+        self,
+        main: i64,
+        sub: i64,
+        key: &str,
+        create: i64,
+        modified: i64,
+        version: i64,
+        lease: i64,
+    ) -> Self {
+        let record = KeyValue {
+            key: key.into(),
+            create_revision: create,
+            mod_revision: modified,
+            version,
+            value: b"v".to_vec(),
+            lease,
+        };
+        self.record(bucket::KEY, Revision { main, sub }.encode(), record.encode_to_vec())
+    }
+
+    fn delete(self, main: i64, key: &str) -> Self {
+        let record = KeyValue { key: key.into(), ..KeyValue::default() };
+        let mut at = Revision { main, sub: 0 }.encode().to_vec();
+        at.push(b't');
+        self.record(bucket::KEY, at, record.encode_to_vec())
+    }
+
+    fn compacted(self, scheduled: i64, finished: i64) -> Self {
+        let mark = |main| Revision { main, sub: 0 }.encode();
+        self.record(bucket::META, "scheduledCompactRev", mark(scheduled)).record(
+            bucket::META,
+            "finishedCompactRev",
+            mark(finished),
+        )
+    }
+
+    /// Codes of all damage found.
+    fn damage(&self) -> Vec<&'static str> {
+        let mut writer = Writer::new(Cursor::new(Vec::new()), Options::default()).unwrap();
+        for name in bucket::ALL {
+            let mut out = writer.bucket(name.as_bytes(), BucketOptions::default()).unwrap();
+            for (key, value) in self.buckets.get(name).into_iter().flatten() {
+                out.put(key, value).unwrap();
+            }
+        }
+        let (out, _) = writer.finish().unwrap().seal(TxId(2)).unwrap();
+        let verification =
+            verify(&Image::split(&out.into_inner()), Limits::default(), &Silent).unwrap();
+        let damage = verification
+            .findings
+            .into_iter()
+            .filter(|finding| finding.severity == Severity::Damage);
+        damage.map(|finding| finding.code).collect()
+    }
+}
+
+fn history() -> History {
+    History::default()
+}
+
+#[test]
+fn a_plain_history_is_sound() {
+    let plain = history()
+        .put(2, "a", 2, 1)
+        .put(3, "a", 2, 2)
+        .delete(4, "a")
+        .put(5, "a", 5, 1)
+        .put(6, "b", 6, 1);
+    assert_eq!(plain.damage(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_missing_revision_is_found_wherever_it_was() {
+    assert_eq!(history().put(2, "a", 2, 1).put(4, "b", 4, 1).damage(), ["revision-gap"]);
+    assert_eq!(
+        history().put(3, "b", 3, 1).damage(),
+        ["revision-gap"],
+        "the first write is revision 2"
+    );
+    let sub = history().put(2, "a", 2, 1).put_with(3, 1, "b", 3, 3, 1, 0);
+    assert_eq!(sub.damage(), ["revision-gap"], "changes of a transaction count from 0");
+    let above_mark = history().put(5, "a", 5, 1).compacted(3, 3);
+    assert_eq!(above_mark.damage(), ["revision-gap"]);
+    assert_eq!(
+        history().put(2, "a", 2, 1).put(4, "a", 2, 3).compacted(3, 3).damage(),
+        ["generation"],
+        "version 2 was live at 3"
+    );
+}
+
+#[test]
+fn below_the_compaction_mark_records_may_be_missing() {
+    let compacted =
+        history().put(5, "a", 2, 3).put(9, "b", 9, 1).put(11, "a", 2, 4).compacted(10, 10);
+    assert_eq!(compacted.damage(), [] as [&str; 0]);
+    let tombstone_at_mark =
+        history().put(5, "a", 2, 3).delete(10, "b").put(11, "b", 11, 1).compacted(10, 10);
+    assert_eq!(tombstone_at_mark.damage(), [] as [&str; 0]);
+    let pending = history().put(2, "a", 2, 1).put(3, "a", 2, 2).put(4, "a", 2, 3).compacted(3, 2);
+    assert_eq!(pending.damage(), [] as [&str; 0], "a compaction under way is no damage");
+}
+
+#[test]
+fn records_that_do_not_follow_from_one_another_are_found() {
+    assert_eq!(history().put(2, "a", 2, 1).put(3, "a", 2, 3).damage(), ["generation"]);
+    assert_eq!(history().put(2, "a", 2, 1).put(3, "a", 1, 2).damage(), ["generation"]);
+    assert_eq!(history().put(2, "a", 2, 2).damage(), ["generation"], "a key begins with version 1");
+    assert_eq!(
+        history().put(2, "a", 2, 1).delete(3, "a").put(4, "a", 2, 2).damage(),
+        ["generation"]
+    );
+    assert_eq!(history().put(2, "a", 2, 1).delete(3, "a").delete(4, "a").damage(), ["generation"]);
+    assert_eq!(history().delete(2, "a").damage(), ["generation"], "nothing was there to delete");
+    assert_eq!(history().put_with(2, 0, "a", 2, 3, 1, 0).damage(), ["mod-revision", "record"]);
+}
+
+#[test]
+fn only_live_keys_need_their_lease() {
+    let lease = |id: i64| Lease { id, ttl: 60, remaining_ttl: 0 }.encode_to_vec();
+    let missing = history().put_with(2, 0, "a", 2, 2, 1, 7);
+    assert_eq!(missing.damage(), ["lease-missing"]);
+    let there = history().put_with(2, 0, "a", 2, 2, 1, 7).record(
+        bucket::LEASE,
+        7_i64.to_be_bytes(),
+        lease(7),
+    );
+    assert_eq!(there.damage(), [] as [&str; 0]);
+    let gone_with_its_key = history().put_with(2, 0, "a", 2, 2, 1, 7).delete(3, "a");
+    assert_eq!(gone_with_its_key.damage(), [] as [&str; 0]);
+    let other = history().record(bucket::LEASE, 7_i64.to_be_bytes(), lease(8));
+    assert_eq!(other.damage(), ["undecodable"], "key and value name different leases");
+}
+
+#[test]
+fn a_bumped_revision_is_no_damage() {
+    let mark = Revision { main: 1002, sub: 0 };
+    let bumped =
+        history().put(2, "a", 2, 1).record(bucket::KEY, mark.encode(), b"").compacted(1002, 2);
+    assert_eq!(bumped.damage(), [] as [&str; 0]);
+    let later = history()
+        .put(2, "a", 2, 1)
+        .record(bucket::KEY, mark.encode(), b"")
+        .put(1003, "a", 2, 2)
+        .compacted(1002, 1002);
+    assert_eq!(later.damage(), [] as [&str; 0]);
+}
+
+#[test]
+fn records_that_do_not_decode_are_found() {
+    assert_eq!(history().record(bucket::KEY, b"short", b"").damage(), ["undecodable"]);
+    assert_eq!(
+        history().record(bucket::KEY, Revision { main: 2, sub: 0 }.encode(), b"\x0a\xff").damage(),
+        ["undecodable"]
+    );
+    for (name, key, value) in [
+        (bucket::META, "consistent_index", "short"),
+        (bucket::META, "confState", "{"),
+        (bucket::META, "storageVersion", "three"),
+        (bucket::META, "finishedCompactRev", "short"),
+        (bucket::CLUSTER, "downgrade", "[]x"),
+        (bucket::MEMBERS, "1a", "{\"id\":27,\"peerURLs\":[]}"),
+        (bucket::MEMBERS, "1A", "{\"id\":26,\"peerURLs\":[]}"),
+        (bucket::MEMBERS_REMOVED, "1a", "gone"),
+        (bucket::AUTH, "authEnabled", "yes"),
+        (bucket::AUTH_USERS, "root", "\u{a}\u{4}toor"),
+        (bucket::LEASE, "short", ""),
+        (bucket::ALARM, "\u{8}", ""),
+    ] {
+        let found = history().record(name, key, value).damage();
+        assert!(
+            !found.is_empty() && found.iter().all(|code| *code == "undecodable"),
+            "{name}/{key}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn compaction_marks_must_agree() {
+    let swapped = history().put(2, "a", 2, 1).put(3, "a", 2, 2).compacted(2, 3);
+    assert_eq!(swapped.damage(), ["compaction-marks"]);
+}
