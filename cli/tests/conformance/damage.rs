@@ -58,9 +58,11 @@ pub fn trials(suite: &mut Suite) {
         Ok(())
     });
     suite.add("damage::truncations_are_told_at_every_length", needs(), truncations_are_told);
-    suite.add("damage::without_its_trailer_a_snapshot_is_sound_and_said_to_lack_it", needs(), {
-        |dir| cut_at_the_trailer(dir)
-    });
+    suite.add(
+        "damage::without_its_trailer_a_snapshot_is_sound_and_said_to_lack_it",
+        needs(),
+        cut_at_the_trailer,
+    );
     suite.add(
         "damage::a_flipped_value_that_peers_call_fine_is_called_damaged",
         Needs::lines(&[Line::V36, Line::V37]).and_bbolt(),

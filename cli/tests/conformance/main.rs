@@ -19,6 +19,7 @@
 //!
 //! Start reading at `suite.rs` (how a test is run) and `dataset.rs` (what most tests look at).
 
+mod admin;
 mod boot;
 mod bumped;
 mod damage;
@@ -43,6 +44,7 @@ mod suite;
 mod threads;
 mod told;
 mod unchanged;
+mod writer;
 mod written;
 
 fn main() {

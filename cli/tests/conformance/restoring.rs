@@ -57,7 +57,9 @@ pub fn trials(suite: &mut Suite) {
         ensure!(!dir.join("data/member/wal").exists(), "a second WAL dir");
         boot::single_member_serves(Line::V36, &flags, &Expected::from(&*set))
     });
-    suite.add("restoring::users_log_in_when_authentication_was_on", Needs::lines(&[Line::V36]), {
+    suite.add(
+        "restoring::users_log_in_when_authentication_was_on",
+        Needs::lines(&[Line::V36]),
         |dir| {
             let set = with_auth()?;
             let flags = RestoreFlags::single(dir.join("data"), &free_url()?);
@@ -65,8 +67,8 @@ pub fn trials(suite: &mut Suite) {
             let said = ran.stdout_text() + &ran.stderr_text();
             ensure!(said.contains("auth"), "authentication is not reported: {ran}");
             boot::single_member_serves(Line::V36, &flags, &Expected::from(&*set))
-        }
-    });
+        },
+    );
     suite.add("restoring::what_we_saved_boots", Needs::lines(&[Line::V37]), |dir| {
         let set = loaded(Line::V37)?;
         let saved = dir.join("saved.db");

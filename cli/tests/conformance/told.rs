@@ -41,9 +41,11 @@ pub fn trials(suite: &mut Suite) {
             Ok(())
         },
     );
-    suite.add("told::an_alarm_that_will_refuse_writes_is_reported", Needs::lines(&[Line::V36]), {
-        alarm_is_reported
-    });
+    suite.add(
+        "told::an_alarm_that_will_refuse_writes_is_reported",
+        Needs::lines(&[Line::V36]),
+        alarm_is_reported,
+    );
     suite.add(
         "told::servers_that_refuse_the_data_are_named",
         Needs::lines(&[Line::V36, Line::V37]),
