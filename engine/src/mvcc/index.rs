@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
 use rayon::prelude::*;
 
-use super::{Error, Record, runs};
+use super::{Error, Record, Scan, runs};
 use crate::{
     bolt::{
         Bucket, Error as BoltError, Item, PageId,
@@ -105,7 +105,8 @@ impl<'a> Watch<'a> for Plain {
 }
 
 impl<'a> KeyIndex<'a> {
-    /// Indexes the records of `bucket` with a main revision of at most `at`; absent is empty.
+    /// Indexes the records of `bucket`, whose page tree is sound, with a main revision of at most `at`; absent
+    /// is empty.
     ///
     /// # Errors
     /// When a page or a record is damaged.
@@ -114,23 +115,24 @@ impl<'a> KeyIndex<'a> {
         at: i64,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        Self::build_watched(bucket, at, progress, || Plain).map(|(index, _)| index)
+        Self::build_watched(bucket, at, Scan::Parallel, progress, || Plain).map(|(index, _)| index)
     }
 
     /// As [`KeyIndex::build`], with a watch that sees every record and every succession.
     pub(super) fn build_watched<W: Watch<'a>>(
         bucket: Option<&Bucket<'a>>,
         at: i64,
+        scan: Scan,
         progress: &dyn Progress,
         watch: impl Fn() -> W + Sync,
     ) -> Result<(Self, W), Error> {
         let hasher = DefaultHashBuilder::default();
         let empty = KeyIndex { bucket: bucket.copied(), hasher, slots: HashTable::new(), live: 0 };
         let Some(bucket) = bucket else { return Ok((empty, watch())) };
-        let scans: Vec<Result<Scan<'a, W>, Error>> = runs(bucket)
+        let scans: Vec<Result<Run<'a, W>, Error>> = runs(bucket, scan)
             .into_par_iter()
             .map(|run| {
-                Scan {
+                Run {
                     bucket: *bucket,
                     hasher: empty.hasher,
                     slots: HashTable::new(),
@@ -195,14 +197,14 @@ impl<'a> KeyIndex<'a> {
 }
 
 /// The records of one run of subtrees.
-struct Scan<'a, W> {
+struct Run<'a, W> {
     bucket: Bucket<'a>,
     hasher: DefaultHashBuilder,
     slots: HashTable<Slot<'a>>,
     watch: W,
 }
 
-impl<'a, W: Watch<'a>> Scan<'a, W> {
+impl<'a, W: Watch<'a>> Run<'a, W> {
     fn over(
         mut self,
         run: &[Subtree<'a>],
@@ -246,7 +248,7 @@ impl<'a, W: Watch<'a>> Scan<'a, W> {
         Ok(())
     }
 
-    fn join(&mut self, next: Scan<'a, W>) -> Result<(), Error> {
+    fn join(&mut self, next: Run<'a, W>) -> Result<(), Error> {
         let hasher = &self.hasher;
         for slot in &next.slots {
             let hash = hasher.hash_one(slot.key);

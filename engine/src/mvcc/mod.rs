@@ -67,10 +67,23 @@ impl<'a> KeySpace<'a> {
     }
 }
 
-/// Cuts `bucket` into as many runs of subtrees as there are threads, in key order.
-fn runs<'a>(bucket: &Bucket<'a>) -> Vec<Vec<bolt::walk::Subtree<'a>>> {
+/// How much of a scan may run side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// A run of leaves for each thread: for page trees known to be sound.
+    Parallel,
+    /// One run over all leaves. In a damaged tree, pages met twice and circles make the outcome depend on
+    /// where a run begins, and so on the number of threads.
+    InOrder,
+}
+
+/// Cuts `bucket` into runs of subtrees, in key order.
+fn runs<'a>(bucket: &Bucket<'a>, scan: Scan) -> Vec<Vec<bolt::walk::Subtree<'a>>> {
     const PARTS_A_THREAD: usize = 64;
-    let threads = rayon::current_num_threads().max(1);
+    let threads = match scan {
+        Scan::Parallel => rayon::current_num_threads().max(1),
+        Scan::InOrder => return vec![bucket.subtrees(1)],
+    };
     let parts = bucket.subtrees(threads * PARTS_A_THREAD);
     let size = parts.len().div_ceil(threads).max(1);
     parts.chunks(size).map(<[_]>::to_vec).collect()

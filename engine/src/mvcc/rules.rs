@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::{Error, KeyIndex, KeySpace, Record, index::Watch, record::place};
+use super::{Error, KeyIndex, KeySpace, Record, Scan, index::Watch, record::place};
 use crate::{
     bolt::Item,
     finding::{Finding, Place},
@@ -25,7 +25,8 @@ pub struct Judgement {
     pub live_keys: u64,
 }
 
-/// Judges every record of `space`; `leases` are the ids of the leases there are.
+/// Judges every record of `space`; `leases` are the ids of the leases there are; `scan` says whether
+/// the page tree is known to be sound.
 ///
 /// # Errors
 /// When a page is damaged or the work was interrupted; damaged records are findings.
@@ -33,6 +34,7 @@ pub fn judge(
     space: &KeySpace<'_>,
     leases: &HashSet<i64>,
     max_findings: usize,
+    scan: Scan,
     progress: &dyn Progress,
 ) -> Result<Judgement, Error> {
     let compact = space.compact_revision();
@@ -47,7 +49,8 @@ pub fn judge(
         findings: Vec::new(),
         dropped: 0,
     };
-    let (index, mut rules) = KeyIndex::build_watched(space.bucket(), i64::MAX, progress, new)?;
+    let (index, mut rules) =
+        KeyIndex::build_watched(space.bucket(), i64::MAX, scan, progress, new)?;
     rules.beginning();
     let mut firsts = Vec::new();
     index.for_each_first(|record| firsts.extend(first_of_key(record, compact)))?;

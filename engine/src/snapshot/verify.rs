@@ -9,7 +9,7 @@ use crate::{
     bolt::{self, Db, check},
     finding::{Finding, Place, Severity},
     limits::Limits,
-    mvcc::{self, KeySpace, rules},
+    mvcc::{self, KeySpace, Scan, rules},
     progress::Progress,
     schema::{MetaRecords, RecordError, Store, auth, bucket, members, small},
 };
@@ -159,9 +159,10 @@ fn structure(db: &Db<'_>, progress: &dyn Progress) -> Result<Verification, bolt:
     let detail =
         format!("{} pages of {} bytes, {freelist}", db.meta().high_water_mark, db.page_size());
     verification.add("pages", detail, findings);
+    let scan = if verification.is_sound() { Scan::Parallel } else { Scan::InOrder };
     let store = Store::new(*db);
     part(&mut verification, "records", || records(&store))?;
-    part(&mut verification, "keyspace", || key_space(&store, progress))?;
+    part(&mut verification, "keyspace", || key_space(&store, scan, progress))?;
     part(&mut verification, "members", || membership(&store))?;
     Ok(verification)
 }
@@ -313,12 +314,13 @@ fn marks(meta: &MetaRecords) -> Vec<Finding> {
 
 fn key_space(
     store: &Store<'_>,
+    scan: Scan,
     progress: &dyn Progress,
 ) -> Result<(String, Vec<Finding>), mvcc::Error> {
     let space = KeySpace::open(store)?;
     let leases: HashSet<i64> = small::leases(store)?.records.iter().map(|lease| lease.id).collect();
     progress.begin("key space", store.db().size_bytes());
-    let judged = rules::judge(&space, &leases, store.db().limits().max_findings, progress)?;
+    let judged = rules::judge(&space, &leases, store.db().limits().max_findings, scan, progress)?;
     let detail = format!(
         "{} records, {} live keys, revision {}, compacted to {}",
         judged.records,
