@@ -219,7 +219,8 @@ impl<'a, W: Watch<'a>> Run<'a, W> {
             for item in leaf.items() {
                 let item = item?;
                 match Record::parse(&item) {
-                    Ok(record) if record.key.revision.main > at => return Ok(self),
+                    // Not the end of the run: in a damaged tree smaller revisions may follow.
+                    Ok(record) if record.key.revision.main > at => {}
                     Ok(record) => self.add(&item, &record)?,
                     Err(error) => self.watch.undecodable(&item, error)?,
                 }

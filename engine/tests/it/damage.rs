@@ -156,8 +156,13 @@ fn seal(bytes: &mut [u8]) {
     }
 }
 
+/// Thousands of cases under ETCDSNAP_LONG.
+fn cases() -> ProptestConfig {
+    ProptestConfig::with_cases(if std::env::var_os("ETCDSNAP_LONG").is_some() { 4000 } else { 128 })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(cases())]
 
     #[test]
     fn mutated_snapshots_never_panic_and_read_alike_at_any_number_of_threads(
