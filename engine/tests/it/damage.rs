@@ -1,7 +1,7 @@
 //! Damaged snapshots of a real member. The danger: damage that is called sound, a panic, work without end,
 //! or a report that depends on the number of threads.
 
-use std::{fs::File, io::Read, path::Path, sync::OnceLock, time::Instant};
+use std::{sync::OnceLock, time::Instant};
 
 use etcdsnap_engine::{
     bolt::check::{check, check_sequential},
@@ -15,22 +15,15 @@ use etcdsnap_engine::{
 use proptest::prelude::*;
 use rayon::prelude::*;
 
+use crate::members::databases;
+
 /// The snapshot of a member with users, leases and a compaction; see `testdata/README.md`.
 fn snapshot() -> &'static [u8] {
     static SNAPSHOT: OnceLock<Vec<u8>> = OnceLock::new();
     SNAPSHOT.get_or_init(|| {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/members/authon-36.tar.zst");
-        let mut archive = tar::Archive::new(zstd::Decoder::new(File::open(path).unwrap()).unwrap());
-        let mut bytes = Vec::new();
-        for entry in archive.entries().unwrap() {
-            let mut entry = entry.unwrap();
-            if entry.path().unwrap().ends_with("snapshot.db") {
-                entry.read_to_end(&mut bytes).unwrap();
-            }
-        }
-        assert!(!bytes.is_empty());
-        bytes
+        let snapshot =
+            databases("authon-36").into_iter().find(|(path, _)| path.ends_with("snapshot.db"));
+        snapshot.unwrap().1
     })
 }
 

@@ -5,6 +5,7 @@ mod buckets;
 mod damage;
 mod hostile;
 mod layering;
+mod members;
 mod patch;
 mod restored;
 mod rules;

@@ -1,0 +1,22 @@
+//! Real members from `testdata/members`, unpacked in memory.
+
+use std::{fs::File, io::Read, path::Path};
+
+/// The databases of the member `name`: each `db` of a data dir and each snapshot, with its path in the archive.
+pub fn databases(name: &str) -> Vec<(String, Vec<u8>)> {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../testdata/members/{name}.tar.zst"));
+    let mut archive = tar::Archive::new(zstd::Decoder::new(File::open(path).unwrap()).unwrap());
+    let mut found = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().into_owned();
+        if path.ends_with("snap/db") || path.ends_with("snapshot.db") {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            found.push((format!("{name}/{}", path.display()), bytes));
+        }
+    }
+    assert!(!found.is_empty(), "{name} holds a database");
+    found
+}
