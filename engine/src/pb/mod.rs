@@ -9,9 +9,12 @@
 
 pub mod authpb;
 pub mod etcdserverpb;
+pub mod kvpb;
 pub mod leasepb;
+pub mod membershippb;
 pub mod mvccpb;
 pub mod raftpb;
+pub mod requestpb;
 pub mod snappb;
 pub mod walpb;
 pub mod wire;
