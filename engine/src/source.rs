@@ -111,6 +111,50 @@ impl Source {
         Self { bytes: Bytes::Owned(bytes), file: None }
     }
 
+    /// The first `keep_bytes` of this source with `writes` over them and behind them: what the file would hold after
+    /// those writes. Nothing is written to the file; of a map, only pages that are written to take memory.
+    ///
+    /// # Errors
+    /// What [`Source::check`] says of this source up to now; [`Error::Map`] and [`Error::TooLarge`] when there is no
+    /// memory or address space for it; [`Error::Beyond`] when less than `keep_bytes` are there.
+    pub fn overlaid(self, keep_bytes: u64, writes: &[(u64, &[u8])]) -> Result<Self, Error> {
+        self.check()?;
+        let beyond = Error::Beyond { len_bytes: self.len() as u64, wanted_bytes: keep_bytes };
+        let keep = usize::try_from(keep_bytes).ok().filter(|&keep| keep <= self.len());
+        let keep = keep.ok_or(beyond)?;
+        let too_large = || Error::TooLarge {
+            path: self.path().unwrap_or(Path::new("memory")).to_path_buf(),
+            len_bytes: keep_bytes,
+            limit_bytes: isize::MAX as u64,
+        };
+        let mut len = keep;
+        for (offset, bytes) in writes {
+            let end =
+                usize::try_from(*offset).ok().and_then(|start| start.checked_add(bytes.len()));
+            len = len.max(end.filter(|&end| isize::try_from(end).is_ok()).ok_or_else(too_large)?);
+        }
+        let bytes = match (&self.bytes, &self.file) {
+            (Bytes::Mapped(_), Some(opened)) => Bytes::Mapped(guard::Mapping::overlaid(
+                &opened.file,
+                &opened.path,
+                keep,
+                len,
+                writes,
+            )?),
+            _ => {
+                let Bytes::Owned(mut owned) = self.bytes else { return Err(too_large()) };
+                owned.truncate(keep);
+                owned
+                    .try_reserve_exact(len - keep)
+                    .map_err(|_| Error::NoMemory { len_bytes: len as u64 })?;
+                owned.resize(len, 0);
+                overlay(&mut owned, writes);
+                return Ok(Self { bytes: Bytes::Owned(owned), file: self.file });
+            }
+        };
+        Ok(Self { bytes, file: self.file })
+    }
+
     fn map_opened(opened: Opened, guard: FaultGuard) -> Result<Self, Error> {
         let bytes = match opened.seen.len {
             0 => Bytes::Owned(Vec::new()),
@@ -177,6 +221,16 @@ impl Source {
         match opened.change()? {
             Some(change) => Err(Error::Changed { path: opened.path.clone(), change }),
             None => Ok(()),
+        }
+    }
+}
+
+/// Copies each of `writes` to its offset; all lie within `bytes`.
+fn overlay(bytes: &mut [u8], writes: &[(u64, &[u8])]) {
+    for (offset, write) in writes {
+        let start = usize::try_from(*offset).unwrap_or(usize::MAX);
+        if let Some(place) = bytes.get_mut(start..).and_then(|rest| rest.get_mut(..write.len())) {
+            place.copy_from_slice(write);
         }
     }
 }
@@ -425,13 +479,54 @@ mod guard {
             // check the values they took, and nobody is handed a reference to anything but plain bytes.
             let map = unsafe { MmapOptions::new().len(len).map(file) }
                 .map_err(|source| Error::Map { path: path(), len_bytes, source })?;
-            let start = map.as_ptr() as usize;
-            // A map ends with a whole page, and memory ends later.
-            let end = start.saturating_add(len).next_multiple_of(PAGE.load(Ordering::Relaxed));
-            let _held = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-            let free = TABLE.iter().position(|slot| slot.start.load(Ordering::Relaxed) == 0);
-            let slot = free.ok_or_else(|| Error::TooManyMaps { path: path(), limit: SLOTS })?;
-            TABLE[slot].set(start, end);
+            let slot = watch(map.as_ptr() as usize, len)
+                .ok_or_else(|| Error::TooManyMaps { path: path(), limit: SLOTS })?;
+            Ok(Self { map, slot })
+        }
+
+        /// A private map of the first `keep` bytes of a file within `len` bytes of memory, with `writes` over it.
+        ///
+        /// Only for a file that is mapped already, which proves that the handler is installed.
+        pub(super) fn overlaid(
+            file: &File,
+            path: &Path,
+            keep: usize,
+            len: usize,
+            writes: &[(u64, &[u8])],
+        ) -> Result<Self, Error> {
+            let refused =
+                |source| Error::Map { path: path.to_path_buf(), len_bytes: len as u64, source };
+            let mut memory =
+                MmapOptions::new().len(len.max(1)).no_reserve_swap().map_anon().map_err(refused)?;
+            let start = memory.as_mut_ptr();
+            if keep > 0 {
+                let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+                // SAFETY: the `keep` bytes lie in memory that was mapped just above and that nobody refers to yet. The
+                // map is private: writes to it reach no file. What is said of the file's own changes in `new`
+                // holds here.
+                unsafe {
+                    rustix::mm::mmap(
+                        start.cast(),
+                        keep,
+                        ProtFlags::READ | ProtFlags::WRITE,
+                        flags,
+                        file,
+                        0,
+                    )
+                }
+                .map_err(|errno| refused(errno.into()))?;
+            }
+            let too_many = Error::TooManyMaps { path: path.to_path_buf(), limit: SLOTS };
+            let slot = watch(start as usize, len).ok_or(too_many)?;
+            let release = Release(slot);
+            // What stood behind the `keep` bytes in their last page is not part of it.
+            let rest = keep.next_multiple_of(PAGE.load(Ordering::Relaxed)).min(len);
+            if let Some(rest) = memory.get_mut(keep..rest) {
+                rest.fill(0);
+            }
+            overlay(&mut memory, writes);
+            let map = memory.make_read_only().map_err(refused)?;
+            std::mem::forget(release);
             Ok(Self { map, slot })
         }
 
@@ -451,11 +546,30 @@ mod guard {
         }
     }
 
+    /// Lets the handler know of a map; `None` when it knows of too many.
+    fn watch(start: usize, len: usize) -> Option<usize> {
+        // A map ends with a whole page, and memory ends later.
+        let end = start.saturating_add(len).next_multiple_of(PAGE.load(Ordering::Relaxed));
+        let _held = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = TABLE.iter().position(|slot| slot.start.load(Ordering::Relaxed) == 0)?;
+        TABLE[slot].set(start, end);
+        Some(slot)
+    }
+
+    /// Frees a slot of the table when dropped.
+    struct Release(usize);
+
+    impl Drop for Release {
+        fn drop(&mut self) {
+            let _held = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+            TABLE[self.0].set(0, 0);
+        }
+    }
+
     impl Drop for Mapping {
         // Runs before the field `map` is unmapped: whoever gets the same addresses next finds the slot free.
         fn drop(&mut self) {
-            let _held = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-            TABLE[self.slot].set(0, 0);
+            drop(Release(self.slot));
         }
     }
 
@@ -525,12 +639,12 @@ mod guard {
 
     fn map_zeros(start: usize, end: usize) -> bool {
         let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        // Writable, because the page can be one that `overlaid` was about to write to.
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the range lies in one of our maps, which the interrupted thread borrows, so that it is neither
         // unmapped nor anybody else's; it holds plain bytes that may have any value.
-        unsafe {
-            rustix::mm::mmap_anonymous(start as *mut c_void, end - start, ProtFlags::READ, flags)
-        }
-        .is_ok()
+        unsafe { rustix::mm::mmap_anonymous(start as *mut c_void, end - start, prot, flags) }
+            .is_ok()
     }
 
     /// Does what would have happened without us.

@@ -61,6 +61,20 @@ pub enum Error {
         /// How many may be mapped at a time.
         limit: usize,
     },
+    /// The file is shorter than what is to be kept of it.
+    #[error("{len_bytes} bytes, expected at least {wanted_bytes}")]
+    Beyond {
+        /// Bytes there are.
+        len_bytes: u64,
+        /// Bytes wanted.
+        wanted_bytes: u64,
+    },
+    /// There is no memory for so many bytes.
+    #[error("no memory for {len_bytes} bytes")]
+    NoMemory {
+        /// Bytes wanted.
+        len_bytes: u64,
+    },
     /// The handler of [`FaultGuard::install`](super::FaultGuard::install) was refused by the system.
     #[error("install the SIGBUS handler that guards mapped files")]
     Guard {

@@ -323,3 +323,50 @@ fn more_maps_than_can_be_watched_are_refused_and_reading_still_works() {
         assert!(matches!(source.check(), Err(Error::Fault { offset: 0, .. })));
     }
 }
+
+#[test]
+fn an_overlay_shows_what_the_file_would_hold_and_leaves_it_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for (keep, file_len) in [(8 * KIB, 20 * KIB), (9 * KIB, 9 * KIB), (5 * KIB, 6 * KIB), (0, KIB)]
+    {
+        let path = file_of(&dir, "db", file_len);
+        let metas = vec![7; keep.min(KIB)];
+        let tail = vec![9; 30 * KIB];
+        // Between what is kept and what is written behind it are zeros, not what the file has there.
+        let gap = 100;
+        let mut expected = vec![1; keep];
+        expected.resize(keep + gap, 0);
+        expected.extend(&tail);
+        expected[..metas.len()].copy_from_slice(&metas);
+        for source in both(&path) {
+            let overlaid = source
+                .unwrap()
+                .overlaid(keep as u64, &[((keep + gap) as u64, &tail), (0, &metas)])
+                .unwrap();
+            assert!(overlaid.bytes() == expected, "keep {keep} of {file_len}");
+            overlaid.check().unwrap();
+            assert_eq!(fs::read(&path).unwrap(), vec![1; file_len]);
+            assert!(matches!(
+                overlaid.overlaid(1 << 40, &[]),
+                Err(Error::Beyond { wanted_bytes: 0x100_0000_0000, .. })
+            ));
+        }
+    }
+}
+
+#[test]
+fn an_overlay_of_a_file_that_is_cut_short_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file_of(&dir, "db", 64 * KIB);
+    let overlaid =
+        Source::map(&path, guard()).unwrap().overlaid(64 * KIB as u64, &[(0, &[7; 16])]).unwrap();
+    cut(&path, 0);
+    // The system takes the pages that were written to away with the others.
+    assert_eq!(sum(overlaid.bytes()), 0);
+    assert!(matches!(overlaid.check(), Err(Error::Fault { offset: 0, .. })));
+
+    let path = file_of(&dir, "gone", 64 * KIB);
+    let source = Source::map(&path, guard()).unwrap();
+    cut(&path, 0);
+    assert!(matches!(source.overlaid(64 * KIB as u64, &[]), Err(Error::Changed { .. })));
+}
