@@ -10,6 +10,7 @@ pub mod mvcc;
 pub mod pb;
 pub mod progress;
 pub mod raw;
+pub mod replay;
 pub mod restore;
 pub mod schema;
 pub mod snapfile;

@@ -63,7 +63,27 @@ struct Seen {
     ctime: (i64, i64),
 }
 
+/// How files are looked at.
+#[derive(Clone, Copy, Debug)]
+pub enum Access {
+    /// Mapped, guarded.
+    Map(FaultGuard),
+    /// Read into memory.
+    Read,
+}
+
 impl Source {
+    /// Maps or reads the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Source::map`] or [`Source::read`].
+    pub fn open(path: impl AsRef<Path>, access: Access) -> Result<Self, Error> {
+        match access {
+            Access::Map(guard) => Self::map(path, guard),
+            Access::Read => Self::read(path),
+        }
+    }
+
     /// Maps the file at `path`; nothing is read until it is looked at.
     ///
     /// Threads that look at the bytes must not block SIGBUS: the system kills a process that blocks the signal of its

@@ -156,6 +156,11 @@ impl<'a> Patch<'a> {
         Ok(())
     }
 
+    /// Whether the top-level bucket `name` is changed by this patch.
+    pub fn has_bucket(&self, name: &[u8]) -> bool {
+        self.buckets.contains_key(name)
+    }
+
     /// The bucket `name` with its right edge opened.
     fn resume(&mut self, name: &[u8]) -> Result<Changed, PatchError> {
         let item = self
@@ -273,6 +278,12 @@ fn spend(budget: &mut u64, page: PageId, len: usize) -> Result<(), PatchError> {
 }
 
 impl Patched {
+    /// What is written where, in bytes from the start of the file; the metas last.
+    pub fn writes(&self) -> [(u64, &[u8]); 3] {
+        let [first, second] = &self.metas;
+        [(self.offset, &self.pages), (0, first), (first.len() as u64, second)]
+    }
+
     /// Writes the new pages to `out`, a copy of the database; a tail behind it should be cut to
     /// [`Meta::size_bytes`] afterwards. Sync before the metas.
     ///

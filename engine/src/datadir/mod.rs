@@ -4,9 +4,11 @@
 
 mod foreign;
 mod identity;
+mod member;
 
 pub use foreign::{Foreign, foreign};
 pub use identity::{RaftIdentity, raft_identity};
+pub use member::MemberFiles;
 
 use std::path::{Path, PathBuf};
 

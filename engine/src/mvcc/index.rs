@@ -170,6 +170,29 @@ impl<'a> KeyIndex<'a> {
         slot.is_some_and(|slot| slot.last == RecordRef::new(item, false))
     }
 
+    /// The latest record of `key`; `None` when the key does not exist.
+    ///
+    /// # Errors
+    /// When a page or a record is damaged.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Record<'a>>, Error> {
+        let Some(bucket) = &self.bucket else { return Ok(None) };
+        let slot = self.slots.find(self.hasher.hash_one(key), |slot| slot.key == key);
+        match slot {
+            Some(slot) if !slot.last.is_tombstone() => {
+                Record::decode(&slot.last.item(bucket)?).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Every key that exists, in key order. 16 bytes a key: the keys themselves stay in the file.
+    pub fn sorted_keys(&self) -> Vec<&'a [u8]> {
+        let live = self.slots.iter().filter(|slot| !slot.last.is_tombstone());
+        let mut keys: Vec<&'a [u8]> = live.map(|slot| slot.key).collect();
+        keys.par_sort_unstable();
+        keys
+    }
+
     /// Calls `each` with the latest record of every key that exists, in no order.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! when speed or the exact rules of acceptance matter.
 
 pub mod authpb;
+pub mod entry;
 pub mod etcdserverpb;
 pub mod kvpb;
 pub mod leasepb;

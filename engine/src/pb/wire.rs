@@ -1,4 +1,5 @@
-//! The two messages that occur by the million, read without allocating: [`KeyValueRef`], [`RecordRef`].
+//! The messages that occur by the million, read without allocating: [`KeyValueRef`], [`RecordRef`],
+//! [`EntryRef`].
 //!
 //! They accept and refuse exactly what the prost structs of the same name do (a test compares them on
 //! mutated bytes), which is what Go's decoders do except for damage no writer makes: unknown fields are
@@ -113,6 +114,41 @@ impl<'a> RecordRef<'a> {
                 1 => message.r#type = fields.int64(key)?,
                 2 => message.crc = fields.uint32(key)?,
                 3 => message.data = Some(fields.bytes(key)?),
+                _ => fields.skip(key)?,
+            }
+        }
+        Ok(message)
+    }
+}
+
+/// A [`raftpb::Entry`](super::raftpb::Entry) that borrows its data. Absent scalars are 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryRef<'a> {
+    /// What `data` is; etcd's `Type`. Absent in what 3.7 writes for normal entries.
+    pub r#type: Option<i32>,
+    /// Term of the leader that proposed it.
+    pub term: u64,
+    /// Position in the log.
+    pub index: u64,
+    /// The request, absent or empty when a new leader opens its term.
+    pub data: &'a [u8],
+}
+
+impl<'a> EntryRef<'a> {
+    /// Reads a whole message.
+    ///
+    /// # Errors
+    /// When `bytes` are not a message with these fields.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let mut fields = Fields::new(bytes);
+        let mut message = Self::default();
+        while let Some(key) = fields.key()? {
+            match key.field {
+                // Every decoder drops the upper half of an enum silently.
+                1 => message.r#type = Some(fields.int64(key)? as i32),
+                2 => message.term = fields.int64(key)?.cast_unsigned(),
+                3 => message.index = fields.int64(key)?.cast_unsigned(),
+                4 => message.data = fields.bytes(key)?,
                 _ => fields.skip(key)?,
             }
         }
@@ -288,6 +324,18 @@ mod tests {
         Some((record.r#type(), record.crc(), record.data))
     }
 
+    type Fields = (Option<i32>, u64, u64, Vec<u8>);
+
+    fn entry_by_us(bytes: &[u8]) -> Option<Fields> {
+        let entry = EntryRef::decode(bytes).ok()?;
+        Some((entry.r#type, entry.term, entry.index, entry.data.to_vec()))
+    }
+
+    fn entry_by_prost(bytes: &[u8]) -> Option<Fields> {
+        let entry = crate::pb::raftpb::Entry::decode(bytes).ok()?;
+        Some((entry.r#type, entry.term(), entry.index(), entry.data.unwrap_or_default()))
+    }
+
     fn key_value() -> impl Strategy<Value = mvccpb::KeyValue> {
         (
             vec(any::<u8>(), 0..20),
@@ -323,6 +371,7 @@ mod tests {
         fn any_bytes_are_judged_as_prost_judges_them(bytes in vec(any::<u8>(), 0..64)) {
             prop_assert_eq!(by_us(&bytes), by_prost(&bytes));
             prop_assert_eq!(record_by_us(&bytes), record_by_prost(&bytes));
+            prop_assert_eq!(entry_by_us(&bytes), entry_by_prost(&bytes));
         }
 
         #[test]
@@ -330,6 +379,7 @@ mod tests {
             let bytes = pieces.concat();
             prop_assert_eq!(by_us(&bytes), by_prost(&bytes));
             prop_assert_eq!(record_by_us(&bytes), record_by_prost(&bytes));
+            prop_assert_eq!(entry_by_us(&bytes), entry_by_prost(&bytes));
         }
 
         #[test]

@@ -1,20 +1,9 @@
-//! JSON as Go's encoding/json writes it.
+//! Members of a restored cluster as JSON.
 
 use serde::Serialize;
 
 use super::identity::Member;
-
-/// Compact JSON with Go's habits: `<`, `>`, `&` and the two Unicode line separators are escaped, so that
-/// it can stand in HTML. None of them occurs outside of strings.
-pub(super) fn go_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value)
-        .expect("plain structs of strings and numbers always become JSON")
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
-}
+use crate::schema::json::go_json;
 
 #[derive(Serialize)]
 struct MemberJson<'a> {

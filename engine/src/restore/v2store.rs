@@ -72,5 +72,9 @@ pub(super) fn v2_store_json(cluster: &Cluster) -> String {
     let cluster_root = Node::directory("/0", 0, [("members", members)]);
     let keys_root = Node::directory("/1", 0, []);
     let root = Node::directory("/", 0, [("0", cluster_root), ("1", keys_root)]);
-    json::go_json(&Store { root, current_index: index, current_version: STORE_VERSION })
+    crate::schema::json::go_json(&Store {
+        root,
+        current_index: index,
+        current_version: STORE_VERSION,
+    })
 }

@@ -5,6 +5,7 @@
 
 pub mod auth;
 mod error;
+pub mod json;
 pub mod members;
 pub mod meta;
 pub mod revision;

@@ -69,6 +69,15 @@ impl Revision {
 }
 
 impl RecordKey {
+    /// The 17 or 18 bytes of this key.
+    pub fn encode(self) -> Vec<u8> {
+        let mut bytes = self.revision.encode().to_vec();
+        if self.tombstone {
+            bytes.push(TOMBSTONE);
+        }
+        bytes
+    }
+
     /// Decodes a key of the `key` bucket.
     ///
     /// # Errors
@@ -108,6 +117,7 @@ mod tests {
         let delete = b"\0\0\0\0\0\0\0\x08_\0\0\0\0\0\0\0\x01t";
         let expected = RecordKey { revision: Revision { main: 8, sub: 1 }, tombstone: true };
         assert_eq!(RecordKey::parse(delete), Ok(expected));
+        assert_eq!(expected.encode(), delete);
     }
 
     #[test]

@@ -17,10 +17,12 @@
 mod encode;
 mod error;
 pub mod frame;
+mod log;
 mod record;
 mod segment;
 
 pub use encode::Encoder;
 pub use error::Error;
+pub use log::{At, Damage, IndexGap, Log, LogEnd, LoggedEntry, Segment};
 pub use record::{End, Kind, Payload, Record, Records, Tail, metadata, records};
 pub use segment::{SEGMENT_BYTES, SegmentName};

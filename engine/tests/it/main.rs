@@ -7,6 +7,7 @@ mod hostile;
 mod layering;
 mod members;
 mod patch;
+mod replay;
 mod restored;
 mod rules;
 mod source;

@@ -20,3 +20,20 @@ pub fn databases(name: &str) -> Vec<(String, Vec<u8>)> {
     assert!(!found.is_empty(), "{name} holds a database");
     found
 }
+
+/// Unpacks the member `name` into a directory of its own.
+pub fn unpack(name: &str) -> tempfile::TempDir {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../testdata/members/{name}.tar.zst"));
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = tar::Archive::new(zstd::Decoder::new(File::open(path).unwrap()).unwrap());
+    archive.unpack(dir.path()).unwrap();
+    dir
+}
+
+/// What the real tools said about the member `name`.
+pub fn facts(name: &str) -> serde_json::Value {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../testdata/members/{name}.json"));
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}

@@ -1,0 +1,52 @@
+//! The replayed state as changes to the db's pages.
+
+use std::collections::BTreeMap;
+
+use super::{Error, State};
+use crate::{
+    bolt::{
+        Db,
+        patch::{Patch, Patched},
+        write::BucketOptions,
+    },
+    schema::{Revision, Store, bucket, meta},
+};
+
+/// What turns a copy of `db` into the db the member would have had, had it committed all of `state`.
+///
+/// # Errors
+/// When a page of the db is damaged.
+pub fn patch(db: &Db<'_>, state: State<'_>) -> Result<Patched, Error> {
+    let store = Store::new(*db);
+    let mut patch = Patch::new(db)?;
+    let mut meta_records: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    if let Some(existing) = store.bucket(bucket::META)? {
+        for item in existing.items() {
+            let item = item?;
+            meta_records.insert(item.key.to_vec(), item.value.to_vec());
+        }
+    }
+    meta_records.extend(
+        state.meta_records().into_iter().map(|(key, value)| (key.as_bytes().to_vec(), value)),
+    );
+    for (name, records) in state.small_buckets() {
+        patch.replace_bucket(name.as_bytes(), BucketOptions::default(), records)?;
+    }
+    patch.replace_bucket(bucket::META.as_bytes(), BucketOptions::default(), meta_records)?;
+    // A member that was killed while it made its db has none of the buckets yet.
+    for name in bucket::ALL {
+        if store.bucket(name)?.is_none() && !patch.has_bucket(name.as_bytes()) {
+            let none = std::iter::empty::<(Vec<u8>, Vec<u8>)>();
+            patch.replace_bucket(name.as_bytes(), BucketOptions::default(), none)?;
+        }
+    }
+    for written in state.into_written() {
+        patch.append(bucket::KEY.as_bytes(), &written.key.encode(), &written.value)?;
+    }
+    Ok(patch.finish()?)
+}
+
+/// A compaction mark as bucket `meta` holds it.
+pub(super) fn mark(revision: i64) -> (&'static str, Vec<u8>) {
+    (meta::SCHEDULED_COMPACT, Revision { main: revision, sub: 0 }.encode().to_vec())
+}

@@ -1,0 +1,28 @@
+//! What a member would serve after a restart: its db, and the entries of its log that the db has not applied.
+//!
+//! [`Boot`] decides as a server does where it would start; [`replay`] applies the entries from there on to a
+//! [`State`], one at a time and by the rules of the release [`Line`] that wrote the log; the result is a patch
+//! of the db ([`Replayed`]). An entry that a server refuses is refused here, with the same error. Time does not
+//! pass: only a request ends a lease. Only [`RaftFiles`] opens files; all else works on bytes.
+
+pub mod alarm;
+pub mod auth;
+mod boot;
+mod error;
+mod files;
+mod image;
+pub mod kv;
+pub mod lease;
+mod line;
+pub mod membership;
+mod password;
+mod run;
+mod state;
+pub mod txn;
+
+pub use boot::{Boot, BootError, Commit, ReadSnapfile, Target};
+pub use error::{Error, Refusal};
+pub use files::RaftFiles;
+pub use line::Line;
+pub use run::{Replayed, Report, replay};
+pub use state::{Outcome, Records, State};
