@@ -87,7 +87,7 @@ pub enum Command {
     Hashkv(HashKv),
     /// The page tree alone, with every finding in bbolt's words.
     #[command(after_help = "Example:\n  etcdsnap check /var/lib/etcd/member/snap/db")]
-    Check(Input),
+    Check(File),
     /// What this is: file, revisions, raft position, versions.
     #[command(after_help = "Example:\n  etcdsnap info /var/lib/etcd")]
     Info(Input),
@@ -116,13 +116,46 @@ pub enum Snapshot {
     Restore(Restore),
 }
 
+/// Which state of a data dir is read.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Reading {
+    /// Read the db file alone, without the WAL entries it has not applied yet.
+    #[arg(long)]
+    pub no_wal: bool,
+    /// The member's WAL, when it is not in the member dir.
+    #[arg(long, value_name = "DIR", conflicts_with = "no_wal")]
+    pub wal_dir: Option<PathBuf>,
+    /// How far the WAL is applied. [default: all for a single voter, known otherwise]
+    #[arg(long, value_enum, value_name = "HOW-FAR", conflicts_with = "no_wal")]
+    pub commit: Option<Commit>,
+}
+
+/// How far the WAL is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Commit {
+    /// To the last entry that the member's files prove to be committed.
+    Known,
+    /// To the last entry there is.
+    All,
+}
+
 /// One input.
 #[derive(Debug, Args)]
 pub struct Input {
     /// A data dir, a member dir, a db file or a snapshot.
     pub path: PathBuf,
-    /// Show the db file alone, without the WAL entries it has not applied yet (always so at present).
-    #[arg(long)]
+    /// Which state of it.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// The input of `check`, which looks at the db file alone.
+#[derive(Debug, Args)]
+pub struct File {
+    /// A data dir, a member dir, a db file or a snapshot.
+    pub path: PathBuf,
+    /// Accepted and without effect: pages are those of the db file.
+    #[arg(long, hide = true)]
     pub no_wal: bool,
 }
 
@@ -132,9 +165,9 @@ pub struct Inputs {
     /// Data dirs, member dirs, db files or snapshots.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Look at the db file alone, without the WAL (always so at present).
-    #[arg(long)]
-    pub no_wal: bool,
+    /// Which state of a data dir.
+    #[command(flatten)]
+    pub reading: Reading,
 }
 
 /// Arguments of `hashkv`.
@@ -156,15 +189,15 @@ pub struct Save {
     pub data_dir: PathBuf,
     /// Where the snapshot goes; `-` for standard output.
     pub out: PathBuf,
-    /// Save the db file alone, without the WAL entries it has not applied yet (always so at present).
-    #[arg(long)]
-    pub no_wal: bool,
+    /// Which state of it.
+    #[command(flatten)]
+    pub reading: Reading,
 }
 
 /// Arguments of `restore`: etcdutl's.
 #[derive(Debug, Args)]
 pub struct Restore {
-    /// A snapshot, or a db file of a stopped member.
+    /// A snapshot, a stopped or crashed member's data dir, or its db file.
     pub path: PathBuf,
     /// The data dir to make; it must not exist or be empty. [default: NAME.etcd]
     #[arg(long, value_name = "DIR")]
@@ -198,12 +231,23 @@ pub struct Restore {
     /// Accepted and ignored: nothing is mapped for writing.
     #[arg(long, value_name = "BYTES", hide = true)]
     pub initial_memory_map_size: Option<u64>,
-    /// Restore the db file alone, without the WAL (always so at present).
+    /// Restore from the db file alone, without the WAL entries it has not applied yet.
     #[arg(long)]
     pub no_wal: bool,
+    /// The WAL of the data dir that is restored from, when it is not in the member dir.
+    #[arg(long, value_name = "DIR", conflicts_with = "no_wal")]
+    pub source_wal_dir: Option<PathBuf>,
+    /// How far the WAL of the data dir that is restored from is applied. [default: all for a single voter, known otherwise]
+    #[arg(long, value_enum, value_name = "HOW-FAR", conflicts_with = "no_wal")]
+    pub commit: Option<Commit>,
 }
 
 impl Restore {
+    /// Which state of a data dir is restored.
+    pub fn reading(&self) -> Reading {
+        Reading { no_wal: self.no_wal, wal_dir: self.source_wal_dir.clone(), commit: self.commit }
+    }
+
     /// A restore of `path` to `data_dir` with every default.
     pub fn to(path: PathBuf, data_dir: PathBuf) -> Self {
         let words = [

@@ -4,7 +4,7 @@ use std::{io::Write as _, panic, process::ExitCode};
 
 use etcdsnap_engine::{bolt, mvcc, restore, snapshot};
 
-use crate::output::for_terminal;
+use crate::{input::NotReplayed, output::for_terminal};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +77,8 @@ pub fn fail_code(error: &anyhow::Error) -> Exit {
             error.is_damage()
         } else if let Some(error) = cause.downcast_ref::<mvcc::Error>() {
             key_space(error)
+        } else if let Some(error) = cause.downcast_ref::<NotReplayed>() {
+            error.damage
         } else {
             cause.downcast_ref::<bolt::Error>().is_some_and(bolt::Error::is_damage)
         }

@@ -1,14 +1,24 @@
-//! Opens what a path names, and makes sure afterwards that it held still.
+//! Opens what a path names, brings a data dir's db up to date with its WAL, and makes sure afterwards that
+//! everything held still.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
-    bolt::{self, Db},
-    datadir::{self, Kind, Located},
+    bolt::{self, Db, check},
+    datadir::{self, Kind, Located, MemberFiles},
+    finding::Severity,
     limits::Limits,
+    replay::{self, Boot, BootError, RaftFiles, Report},
+    schema::{MetaRecords, Store},
     snapshot::{Image, Trailer},
-    source::{FaultGuard, Source},
+    source::{Access, FaultGuard, Source},
+    wal::LogEnd,
+};
+
+use crate::{
+    args::{Commit, Reading},
+    commands::Context,
 };
 
 /// An opened input.
@@ -16,34 +26,216 @@ use etcdsnap_engine::{
 pub struct Input {
     located: Located,
     source: Source,
+    raft: Option<Raft>,
+}
+
+/// The raft files of a member, and what became of them.
+#[derive(Debug)]
+struct Raft {
+    files: RaftFiles,
+    facts: WalFacts,
+    state: State,
+}
+
+/// What became of the WAL.
+#[derive(Debug)]
+enum State {
+    /// It was applied.
+    Replayed(Report),
+    /// The db is damaged, and nothing was applied to it: the command finds the damage.
+    DbDamaged,
+    /// It could not be applied.
+    Failed(NotReplayed),
+}
+
+/// What the WAL says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct WalFacts {
+    /// Index of the first entry.
+    pub first_index: Option<u64>,
+    /// Index of the last entry.
+    pub last_index: Option<u64>,
+    /// Commit index of the last hard state.
+    pub commit: Option<u64>,
+    /// Number of segments.
+    pub segments: usize,
+    /// How it ends.
+    pub end: Option<LogEnd>,
+}
+
+/// Why the WAL was not applied.
+#[derive(Clone, Debug)]
+pub struct NotReplayed {
+    message: String,
+    /// Whether the member's files are damaged, as opposed to not all there.
+    pub damage: bool,
+}
+
+impl std::fmt::Display for NotReplayed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for NotReplayed {}
+
+impl NotReplayed {
+    fn new(error: &replay::Error) -> Self {
+        let damage = match error {
+            replay::Error::Boot(BootError::NoLog { .. }) => false,
+            replay::Error::Bolt(error) => error.is_damage(),
+            _ => true,
+        };
+        Self { message: error.to_string(), damage }
+    }
 }
 
 impl Input {
-    /// Opens the database behind `path`, mapped or read.
-    pub fn open(path: &Path, no_mmap: bool) -> Result<Self> {
+    /// Opens the database behind `path`, mapped or read, and applies its WAL unless told otherwise.
+    pub fn open(context: &Context, path: &Path, reading: &Reading) -> Result<Self> {
         if path == Path::new("-") {
             return Err(anyhow!(
                 "standard input cannot be read here: a database is read in any order; save it to a file first"
             ));
         }
         let located = datadir::locate(path)?;
-        let source = if no_mmap {
-            Source::read(&located.db)
+        let access = if context.global.no_mmap {
+            Access::Read
         } else {
-            FaultGuard::install().and_then(|guard| Source::map(&located.db, guard))
+            Access::Map(FaultGuard::install().context("map files; --no-mmap reads them")?)
         };
-        let source = source.with_context(|| format!("open {}", located.db.display()))?;
-        Ok(Self { located, source })
+        let source = Source::open(&located.db, access)
+            .with_context(|| format!("open {}", located.db.display()))?;
+        let input = Self { located, source, raft: None };
+        match &input.located.member {
+            Some((_, member)) if !reading.no_wal => {
+                let files = MemberFiles::list(member, reading.wal_dir.as_deref())?;
+                input.with_wal(context, &files, access, reading)
+            }
+            None if reading.wal_dir.is_some() || reading.commit.is_some() => Err(anyhow!(
+                "--wal-dir and --commit are for a data dir or a member dir; {} is a file",
+                path.display()
+            )),
+            _ => Ok(input),
+        }
     }
 
-    /// Its bytes, database and trailer told apart.
+    /// The member as its server would be after a restart.
+    fn with_wal(
+        mut self,
+        context: &Context,
+        files: &MemberFiles,
+        access: Access,
+        reading: &Reading,
+    ) -> Result<Self> {
+        let raft = RaftFiles::open(files, access).context("open the WAL")?;
+        let log = raft.log();
+        let facts = WalFacts {
+            first_index: log.entries.first().map(|first| first.entry.index),
+            last_index: log.last_index(),
+            commit: (!files.segments.is_empty()).then(|| log.hard_state.commit()),
+            segments: files.segments.len(),
+            end: (!files.segments.is_empty()).then(|| log.end.clone()),
+        };
+        let commit = reading.commit.map(|commit| match commit {
+            Commit::Known => replay::Commit::Known,
+            Commit::All => replay::Commit::All,
+        });
+        let outcome = (|| -> Result<_, Stop> {
+            // A db that is older than the snapshot the log starts from makes way for the one received with it.
+            let boot = boot(&self.source, files, &log, &raft)?;
+            if let Some((boot, consistent_index)) = &boot
+                && boot.needs_received(*consistent_index)
+                && let Some((_, path)) =
+                    files.received.iter().find(|(index, _)| *index == boot.start)
+            {
+                self.located.db.clone_from(path);
+                self.source = Source::open(path, access)
+                    .with_context(|| format!("open {}", path.display()))?;
+            }
+            let Some((boot, _)) = boot else { return Ok(None) };
+            let Ok(db) = Image::split(self.source.bytes()).db(Limits::default()) else {
+                return Ok(None);
+            };
+            // Entries are applied to a sound tree alone; a damaged one is for the command to judge.
+            let findings = check::check(&db, &context.ui)?;
+            if findings.iter().any(|finding| finding.severity == Severity::Damage) {
+                return Ok(None);
+            }
+            let replayed = replay::replay(&db, &log, &boot, commit, &context.ui);
+            match replayed {
+                Err(replay::Error::Bolt(bolt::Error::Interrupted)) => {
+                    Err(bolt::Error::Interrupted.into())
+                }
+                other => Ok(Some(other)),
+            }
+        })();
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(Stop::Boot(error)) => Some(Err(error.into())),
+            Err(Stop::Other(error)) => return Err(error),
+        };
+        drop(log);
+        let state = match outcome {
+            None => State::DbDamaged,
+            Some(Err(error)) => State::Failed(NotReplayed::new(&error)),
+            Some(Ok(replayed)) => {
+                if let Some(patched) = &replayed.patched {
+                    self.source = self
+                        .source
+                        .overlaid(patched.offset, &patched.writes())
+                        .context("apply the WAL")?;
+                }
+                State::Replayed(replayed.report)
+            }
+        };
+        self.raft = Some(Raft { files: raft, facts, state });
+        Ok(self)
+    }
+
+    /// Its bytes, database and trailer told apart. Of a data dir, the state it has with its WAL applied.
     pub fn image(&self) -> Image<'_> {
         Image::split(self.source.bytes())
     }
 
-    /// Its database.
+    /// Its database; of a data dir, with its WAL applied.
+    ///
+    /// The WAL of a damaged db is not applied: the command finds the damage.
     pub fn db(&self) -> Result<Db<'_>> {
+        let db = self.file_db()?;
+        match self.not_replayed() {
+            Some(why) => Err(anyhow::Error::new(why.clone()).context(format!(
+                "{}: the WAL could not be applied; --no-wal shows the db alone",
+                self.located.path.display()
+            ))),
+            None => Ok(db),
+        }
+    }
+
+    /// Its database, whatever became of its WAL.
+    pub fn file_db(&self) -> Result<Db<'_>> {
         self.image().db(Limits::default()).map_err(|error| self.explain(error))
+    }
+
+    /// What was applied of the WAL; `None` when it was not looked at or could not be applied.
+    pub fn report(&self) -> Option<&Report> {
+        match &self.raft.as_ref()?.state {
+            State::Replayed(report) => Some(report),
+            State::DbDamaged | State::Failed(_) => None,
+        }
+    }
+
+    /// Why the WAL was not applied, although it should have been.
+    pub fn not_replayed(&self) -> Option<&NotReplayed> {
+        match &self.raft.as_ref()?.state {
+            State::Failed(why) => Some(why),
+            State::Replayed(_) | State::DbDamaged => None,
+        }
+    }
+
+    /// What the WAL says of itself, when it was looked at.
+    pub fn wal(&self) -> Option<&WalFacts> {
+        self.raft.as_ref().map(|raft| &raft.facts)
     }
 
     /// An error of the database with the file's name, and what the file is instead when that is known.
@@ -81,7 +273,7 @@ impl Input {
 
     /// Bytes of the file, whatever stands behind the database included.
     pub fn file_size(&self) -> u64 {
-        self.source.bytes().len() as u64
+        self.located.db.metadata().map_or(self.source.bytes().len() as u64, |file| file.len())
     }
 
     /// The files behind it.
@@ -89,9 +281,10 @@ impl Input {
         &self.located
     }
 
-    /// To be asked before any result is shown: every byte came from the file, and the file held still.
+    /// To be asked before any result is shown: every byte came from the files, and they held still.
     pub fn settle(&self) -> Result<()> {
-        self.source.check().with_context(|| {
+        let raft = self.raft.as_ref().map_or(Ok(()), |raft| raft.files.check());
+        self.source.check().and(raft).with_context(|| {
             format!(
                 "{}: what was read cannot be trusted; if a server is running on it, take the snapshot from the server (etcdctl snapshot save)",
                 self.located.db.display()
@@ -100,17 +293,64 @@ impl Input {
     }
 }
 
-/// Opens `path` and asks `question` of it, again when the file changed meanwhile: a running server commits
-/// now and then, and between two commits its file holds still.
-pub fn ask<T>(path: &Path, no_mmap: bool, question: impl Fn(&Input) -> Result<T>) -> Result<T> {
+/// Why the WAL was not applied, or why nothing can be said at all.
+enum Stop {
+    Boot(BootError),
+    Other(anyhow::Error),
+}
+
+impl From<BootError> for Stop {
+    fn from(error: BootError) -> Self {
+        Stop::Boot(error)
+    }
+}
+
+impl From<anyhow::Error> for Stop {
+    fn from(error: anyhow::Error) -> Self {
+        Stop::Other(error)
+    }
+}
+
+impl From<bolt::Error> for Stop {
+    fn from(error: bolt::Error) -> Self {
+        Stop::Other(error.into())
+    }
+}
+
+/// Where a server would start, and the consistent index of the db; `None` when the db cannot be opened.
+fn boot<'a>(
+    source: &Source,
+    files: &MemberFiles,
+    log: &etcdsnap_engine::wal::Log<'a>,
+    raft: &RaftFiles,
+) -> Result<Option<(Boot<'a>, u64)>, BootError> {
+    let Ok(db) = Image::split(source.bytes()).db(Limits::default()) else { return Ok(None) };
+    let Ok((meta, _)) = MetaRecords::read(&Store::new(db)) else { return Ok(None) };
+    let boot = Boot::new(files, log, &meta, &raft.snapfiles())?;
+    Ok(Some((boot, meta.consistent_index.unwrap_or_default())))
+}
+
+/// Opens `path` and asks `question` of it, again when the files changed meanwhile: a running server commits
+/// now and then, and between two commits its files hold still.
+pub fn ask<T>(
+    context: &Context,
+    path: &Path,
+    reading: &Reading,
+    question: impl Fn(&Input) -> Result<T>,
+) -> Result<T> {
     const ATTEMPTS: usize = 3;
     let mut attempt = 1;
     loop {
-        let input = Input::open(path, no_mmap)?;
+        let input = Input::open(context, path, reading)?;
         let answer = question(&input);
         match input.settle() {
-            Ok(()) => return answer,
-            // What went wrong in a file that changes is no finding about it.
+            Ok(()) => {
+                if answer.is_ok() {
+                    context.say_replayed(&input);
+                }
+                return answer;
+            }
+            // What went wrong in files that change is no finding about them.
             Err(error) if attempt >= ATTEMPTS => return Err(error),
             Err(_) => attempt += 1,
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::{
-    args::{Format, Input},
+    args::{File, Format, Reading},
     exit::{Answer, Exit},
     input::ask,
     output::{self, FindingJson, Table, escape},
@@ -20,8 +20,9 @@ struct Json<'a> {
 }
 
 /// Checks and shows every finding.
-pub fn run(context: &Context, args: &Input) -> Result<Answer> {
-    let findings = ask(&args.path, context.global.no_mmap, |input| {
+pub fn run(context: &Context, args: &File) -> Result<Answer> {
+    let reading = Reading { no_wal: true, ..Reading::default() };
+    let findings = ask(context, &args.path, &reading, |input| {
         bolt::check::check(&input.db()?, &context.ui).map_err(|error| input.explain(error))
     })?;
     let damage = findings.iter().filter(|finding| finding.severity == Severity::Damage).count();

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::{Context, info, restore, save, verify};
 use crate::{
-    args::{Input, Inputs, Restore, Save},
+    args::{Input, Inputs, Reading, Restore, Save},
     exit::Answer,
 };
 use anyhow::{Context as _, Result};
@@ -28,16 +28,29 @@ pub fn run(context: &Context) -> Result<Answer> {
         "A member of a small Kubernetes cluster; its etcd 3.6 was killed. In a temporary directory:\n",
     );
     step(&mut text, &format!("etcdsnap info {}", data_dir.display()));
-    text += &info::run(context, &Input { path: data_dir.clone(), no_wal: true })?.text;
+    text +=
+        &info::run(context, &Input { path: data_dir.clone(), reading: Reading::default() })?.text;
     step(&mut text, &format!("etcdsnap verify {}", data_dir.display()));
-    text += &verify::run(context, &Inputs { paths: vec![data_dir.clone()], no_wal: true })?.text;
+    text += &verify::run(
+        context,
+        &Inputs { paths: vec![data_dir.clone()], reading: Reading::default() },
+    )?
+    .text;
     step(
         &mut text,
         &format!("etcdsnap save --data-dir {} {}", data_dir.display(), snapshot.display()),
     );
-    text += &save::run(context, &Save { data_dir, out: snapshot.clone(), no_wal: true })?.text;
+    text += &save::run(
+        context,
+        &Save { data_dir, out: snapshot.clone(), reading: Reading::default() },
+    )?
+    .text;
     step(&mut text, &format!("etcdsnap verify {}", snapshot.display()));
-    text += &verify::run(context, &Inputs { paths: vec![snapshot.clone()], no_wal: true })?.text;
+    text += &verify::run(
+        context,
+        &Inputs { paths: vec![snapshot.clone()], reading: Reading::default() },
+    )?
+    .text;
     step(
         &mut text,
         &format!("etcdsnap restore {} --data-dir {}", snapshot.display(), restored.display()),

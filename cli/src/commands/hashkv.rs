@@ -31,7 +31,7 @@ pub fn run(context: &Context, args: &HashKv) -> Result<Answer> {
     if args.rev < 0 {
         return Err(anyhow!("--rev {}: a revision is not negative", args.rev));
     }
-    let hash = ask(&args.input.path, context.global.no_mmap, |input| {
+    let hash = ask(context, &args.input.path, &args.input.reading, |input| {
         let db = input.db()?;
         let mut findings = check::check(&db, &context.ui).map_err(|error| input.explain(error))?;
         findings

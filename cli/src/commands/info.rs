@@ -4,7 +4,7 @@ use anyhow::Result;
 use etcdsnap_engine::{
     bolt::freelist::Freelist,
     datadir::{self, RaftIdentity},
-    finding::Finding,
+    finding::{Finding, Place, Severity},
     mvcc::{KeyIndex, KeySpace},
     schema::{MetaRecords, Store, auth, members, small},
     snapshot::Trailer,
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::{
-    args::{Format, Input as Args},
+    args::{Format, Input as Args, Reading},
     exit::{Answer, Exit, say},
     input::{Input, ask},
     output::{self, Table, escape},
@@ -39,6 +39,7 @@ struct Info {
     wal_last_index: Option<u64>,
     wal_commit: Option<u64>,
     entries_replayed: u64,
+    written_by: Option<String>,
     total_key: u64,
     total_size: u64,
     file_size: u64,
@@ -53,16 +54,27 @@ struct Info {
 
 /// Shows it. Damage met on the way is said; what can be known is shown all the same.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
-    let (info, findings) = ask(&args.path, context.global.no_mmap, |input| gather(context, input))?;
+    let (info, findings) =
+        ask(context, &args.path, &args.reading, |input| gather(context, &args.reading, input))?;
     findings.iter().for_each(|finding| say(&output::finding(finding)));
-    let exit = if findings.is_empty() { Exit::Sound } else { Exit::Damage };
+    let damage = findings.iter().any(|finding| finding.severity == Severity::Damage);
+    let exit = if damage { Exit::Damage } else { Exit::Sound };
     Ok(Answer { text: render(context.global.format, &info)?, exit })
 }
 
-fn gather(context: &Context, input: &Input) -> Result<(Info, Vec<Finding>)> {
-    let db = input.db()?;
+fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, Vec<Finding>)> {
+    // What a member is can be said even when its WAL is of no use.
+    let db = input.file_db()?;
     let store = Store::new(db);
     let mut findings = Vec::new();
+    if let Some(why) = input.not_replayed() {
+        let message = format!("the WAL was not applied, this is the db alone: {why}");
+        findings.push(if why.damage {
+            Finding::damage("wal", Place::File, message)
+        } else {
+            Finding::warning("wal", Place::File, message)
+        });
+    }
     if let Err(error) = Freelist::read(&db) {
         let message = format!("freelist: {error}; what is free is what the tree does not reach");
         findings.push(Finding::damage("freelist", error.place(), message));
@@ -71,11 +83,10 @@ fn gather(context: &Context, input: &Input) -> Result<(Info, Vec<Finding>)> {
     let (meta, of_meta) = MetaRecords::read(&store)?;
     findings.extend(of_meta);
     let index = KeyIndex::build(space.bucket(), i64::MAX, &context.ui)?;
-    let raft = input
-        .located()
-        .member
-        .as_ref()
-        .and_then(|(_, member)| datadir::raft_identity(&member.join("wal")));
+    let raft = input.located().member.as_ref().and_then(|(_, member)| {
+        let wal_dir = reading.wal_dir.clone().unwrap_or_else(|| member.join("wal"));
+        datadir::raft_identity(&wal_dir)
+    });
     let buckets = db
         .root()
         .items()
@@ -94,10 +105,11 @@ fn gather(context: &Context, input: &Input) -> Result<(Info, Vec<Finding>)> {
         member_id: raft.map(|RaftIdentity { member, .. }| member.to_string()),
         storage_version: meta.storage_version,
         cluster_version: meta.cluster_version,
-        wal_first_index: None,
-        wal_last_index: None,
-        wal_commit: None,
-        entries_replayed: 0,
+        wal_first_index: input.wal().and_then(|wal| wal.first_index),
+        wal_last_index: input.wal().and_then(|wal| wal.last_index),
+        wal_commit: input.wal().and_then(|wal| wal.commit),
+        entries_replayed: input.report().map_or(0, |report| report.applied),
+        written_by: input.report().map(|report| report.line.to_string()),
         total_key: index.live_keys(),
         total_size: db.size_bytes(),
         file_size: input.file_size(),
@@ -114,6 +126,13 @@ fn gather(context: &Context, input: &Input) -> Result<(Info, Vec<Finding>)> {
         buckets,
     };
     Ok((info, findings))
+}
+
+fn wal_entries(info: &Info) -> String {
+    match (info.wal_first_index, info.wal_last_index, info.wal_commit) {
+        (Some(first), Some(last), Some(commit)) => format!("{first} to {last}, commit {commit}"),
+        _ => "-".to_owned(),
+    }
 }
 
 fn render(format: Format, info: &Info) -> Result<String> {
@@ -135,6 +154,8 @@ fn render(format: Format, info: &Info) -> Result<String> {
         ("Term", number(info.term)),
         ("Storage version", or(&info.storage_version)),
         ("Cluster version", or(&info.cluster_version)),
+        ("WAL entries", wal_entries(info)),
+        ("Entries replayed", info.entries_replayed.to_string()),
         ("Cluster id", or(&info.cluster_id)),
         ("Member id", or(&info.member_id)),
         ("Members", info.members.to_string()),

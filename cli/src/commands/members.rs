@@ -55,7 +55,7 @@ struct Report {
 
 /// Shows members, removed members and raft's conf state.
 pub fn run(context: &Context, args: &Input) -> Result<Answer> {
-    let report = ask(&args.path, context.global.no_mmap, |input| {
+    let report = ask(context, &args.path, &args.reading, |input| {
         let store = Store::new(input.db()?);
         let (members, removed) = (members(&store)?, removed(&store)?);
         let (meta, _) = MetaRecords::read(&store)?;

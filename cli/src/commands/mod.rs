@@ -8,6 +8,7 @@ mod members;
 mod restore;
 mod save;
 mod status;
+mod told;
 mod verify;
 
 use anyhow::{Context as _, Result};
@@ -15,6 +16,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     args::{Arguments, Command, Global, Snapshot},
     exit::Answer,
+    input::Input,
     ui::Ui,
 };
 
@@ -27,6 +29,13 @@ pub struct Context {
 }
 
 impl Context {
+    /// Says to people what of the WAL is in what they see.
+    pub fn say_replayed(&self, input: &Input) {
+        if let Some(report) = input.report() {
+            told::replayed(report).iter().for_each(|line| self.warn(line));
+        }
+    }
+
     /// Says something to people on stderr, unless told to be quiet.
     pub fn warn(&self, line: &str) {
         self.ui.note(line);

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::{Context, save::name_remains};
 use crate::{
-    args::{Format, Restore},
+    args::{Format, Reading, Restore},
     exit::{Answer, say},
     input::Input,
     output::{self, FindingJson, Table, escape},
@@ -68,7 +68,7 @@ pub fn run(context: &Context, args: &Restore) -> Result<Answer> {
         bump_revision: args.bump_revision,
         mark_compacted: args.mark_compacted,
     };
-    let done = restore(context, &args.path, &options, args.skip_hash_check)?;
+    let done = restore(context, &args.path, &args.reading(), &options, args.skip_hash_check)?;
     Ok(Answer::sound(render(context.global.format, &done)?))
 }
 
@@ -76,6 +76,7 @@ pub fn run(context: &Context, args: &Restore) -> Result<Answer> {
 pub fn restore(
     context: &Context,
     source: &Path,
+    reading: &Reading,
     options: &Options,
     skip_hash_check: bool,
 ) -> Result<Done> {
@@ -85,15 +86,20 @@ pub fn restore(
         name_remains(context, wal_dir);
     }
     let plan = Plan::new(options).with_context(|| half_done(options))?;
-    let input = Input::open(source, context.global.no_mmap)?;
-    let verified = verified(context, &input, skip_hash_check)?;
+    let input = Input::open(context, source, reading)?;
     let db = input.db()?;
+    let verified = verified(context, &input, skip_hash_check)?;
     let store = Store::new(db);
-    let member = input.located().member.as_ref().map(|(_, member)| member.join("wal"));
+    let member = input
+        .located()
+        .member
+        .as_ref()
+        .map(|(_, member)| reading.wal_dir.clone().unwrap_or_else(|| member.join("wal")));
     let origin =
         member.as_deref().and_then(datadir::raft_identity).map(|identity| identity.cluster);
     let findings = warnings(&store, &plan, origin)?;
-    if member.is_some() {
+    context.say_replayed(&input);
+    if member.is_some() && reading.no_wal {
         context.warn("note: the WAL was not applied: entries that the db does not contain yet are not restored");
     }
     let restored =

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::{
-    args::{Format, Save},
+    args::{Format, Reading, Save},
     exit::Answer,
     input::Input,
     output::{self, Table},
@@ -26,6 +26,7 @@ struct Json {
     bytes: u64,
     sha256: String,
     wal_applied: bool,
+    entries_replayed: u64,
 }
 
 /// Verifies the source, writes the snapshot beside its target, reads it back, renames it.
@@ -37,7 +38,8 @@ pub fn run(context: &Context, args: &Save) -> Result<Answer> {
             return Err(anyhow!("{} is a directory; name the file to write", args.out.display()));
         }
     }
-    let saved = save(context, &args.data_dir, if to_stdout { None } else { Some(&args.out) })?;
+    let target = if to_stdout { None } else { Some(args.out.as_path()) };
+    let (saved, applied) = save(context, &args.data_dir, &args.reading, target)?;
     if to_stdout {
         return Ok(Answer::sound(String::new()));
     }
@@ -62,7 +64,8 @@ pub fn run(context: &Context, args: &Save) -> Result<Answer> {
             path,
             bytes: saved.bytes,
             sha256: saved.digest.to_string(),
-            wal_applied: false,
+            wal_applied: applied.is_some(),
+            entries_replayed: applied.unwrap_or_default(),
         })?,
     };
     Ok(Answer::sound(text))
@@ -78,9 +81,16 @@ pub fn name_remains(context: &Context, target: &Path) {
     }
 }
 
-/// Saves the database behind `source` to a file, or to standard output.
-pub fn save(context: &Context, source: &Path, target: Option<&Path>) -> Result<Saved> {
-    let input = Input::open(source, context.global.no_mmap)?;
+/// Saves the database behind `source` to a file, or to standard output; says how many entries of the WAL are in
+/// it, where the WAL was applied.
+pub fn save(
+    context: &Context,
+    source: &Path,
+    reading: &Reading,
+    target: Option<&Path>,
+) -> Result<(Saved, Option<u64>)> {
+    let input = Input::open(context, source, reading)?;
+    let db = input.db()?;
     let verification = verify(&input.image(), Limits::default(), &context.ui)
         .map_err(|error| input.explain(error))?;
     input.settle()?;
@@ -93,22 +103,20 @@ pub fn save(context: &Context, source: &Path, target: Option<&Path>) -> Result<S
         return Err(anyhow::Error::new(snapshot::Error::Damaged { findings })
             .context(format!("{}: see `etcdsnap verify`", source.display())));
     }
-    if input.located().member.is_some() {
+    if input.located().member.is_some() && reading.no_wal {
         context.warn("note: the WAL was not applied: entries that the db does not contain yet are not in this snapshot");
     }
-    let db = input.db()?;
-    match target {
-        Some(target) => {
-            let saved = snapshot::save_file(&db, target, &context.ui, || {
-                input.settle().map_err(std::io::Error::other)
-            })?;
-            Ok(saved)
-        }
+    context.say_replayed(&input);
+    let saved = match target {
+        Some(target) => snapshot::save_file(&db, target, &context.ui, || {
+            input.settle().map_err(std::io::Error::other)
+        })?,
         None => {
             let saved = snapshot::write(&db, &mut std::io::stdout(), &context.ui)
                 .context("standard output")?;
             input.settle()?;
-            Ok(saved)
+            saved
         }
-    }
+    };
+    Ok((saved, input.report().map(|report| report.applied)))
 }

@@ -31,7 +31,7 @@ struct Json<'a> {
 
 /// Checks the page tree, then shows the numbers. A damaged tree is refused, as etcdutl does.
 pub fn run(context: &Context, args: &Input) -> Result<Answer> {
-    let (findings, status, kind) = ask(&args.path, context.global.no_mmap, |input| {
+    let (findings, status, kind) = ask(context, &args.path, &args.reading, |input| {
         let db = input.db()?;
         let findings = check::check(&db, &context.ui).map_err(|error| input.explain(error))?;
         let status =

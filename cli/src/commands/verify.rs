@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use etcdsnap_engine::{
-    finding::Severity,
+    finding::{Finding, Place, Severity},
     limits::Limits,
     snapshot::{Verification, verify},
+    wal::LogEnd,
 };
 use serde::Serialize;
 
@@ -14,7 +15,7 @@ use super::Context;
 use crate::{
     args::{Format, Inputs},
     exit::{Answer, Exit, fail_code, say},
-    input::ask,
+    input::{Input, ask},
     output::{self, FindingJson, Table, escape},
 };
 
@@ -37,14 +38,18 @@ struct CheckJson<'a> {
 pub fn run(context: &Context, args: &Inputs) -> Result<Answer> {
     let mut answer = Answer::sound(String::new());
     for path in &args.paths {
-        let verified = ask(path, context.global.no_mmap, |input| {
-            let verification = verify(&input.image(), Limits::default(), &context.ui)
+        let verified = ask(context, path, &args.reading, |input| {
+            input.file_db()?;
+            let mut verification = verify(&input.image(), Limits::default(), &context.ui)
                 .map_err(|error| input.explain(error))?;
+            if let Some((detail, findings)) = wal(input) {
+                verification.add("wal", detail, findings);
+            }
             Ok((verification, input.located().member.is_some()))
         });
         match verified {
             Ok((verification, member)) => {
-                if member {
+                if member && args.reading.no_wal {
                     context.warn(&format!(
                         "{}: the db file alone was verified, its WAL was not",
                         path.display()
@@ -70,14 +75,41 @@ pub fn run(context: &Context, args: &Inputs) -> Result<Answer> {
     Ok(answer)
 }
 
+/// What there is to say of a member's WAL; `None` when it was not looked at.
+fn wal(input: &Input) -> Option<(String, Vec<Finding>)> {
+    let facts = input.wal()?;
+    let entries = match (facts.first_index, facts.last_index) {
+        (Some(first), Some(last)) => format!("entries {first} to {last}"),
+        _ => "no entries".to_owned(),
+    };
+    let detail = match input.report() {
+        Some(report) => format!(
+            "{} segments, {entries}, every checksum right; {} entries applied to the db",
+            facts.segments, report.applied
+        ),
+        None => format!("{} segments, {entries}; not applied to the db", facts.segments),
+    };
+    let mut findings = Vec::new();
+    if let Some(why) = input.not_replayed() {
+        findings.push(if why.damage {
+            Finding::damage("wal", Place::File, why.to_string())
+        } else {
+            Finding::warning("wal", Place::File, why.to_string())
+        });
+    }
+    if let Some(LogEnd::Torn(at)) = &facts.end {
+        let message = format!(
+            "the WAL ends in a record that a crash cut short, at {at}; nobody was told of it"
+        );
+        findings.push(Finding::note("torn-wal", Place::File, message));
+    }
+    Some((detail, findings))
+}
+
 /// An input that could not be judged is not sound: it has its line, too.
 fn refused(path: &Path, error: &anyhow::Error) -> Result<String> {
     let message = format!("{error:#}");
-    let finding = etcdsnap_engine::finding::Finding::damage(
-        "unreadable",
-        etcdsnap_engine::finding::Place::File,
-        message,
-    );
+    let finding = Finding::damage("unreadable", Place::File, message);
     output::json(&Json {
         path: path.display().to_string(),
         sound: false,

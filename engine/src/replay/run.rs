@@ -81,13 +81,15 @@ pub fn replay(
     if report.target.index <= consistent_index {
         return Ok(Replayed { patched: None, report });
     }
-    progress.begin("replay", report.target.index - consistent_index);
+    progress.begin("keys", db.size_bytes());
     let mut state = State::load(&store, boot.line, progress)?;
     let own = log.metadata.map(|metadata| MemberId(metadata.node_id()));
     state.membership_mut().begin(own, &boot.start_conf);
     if let Some(v2_store) = &boot.v2_store {
         state.membership_mut().begin_v2(v2_store);
     }
+    let log_bytes = boot.entries.iter().map(|logged| logged.entry.data.len() as u64).sum();
+    progress.begin("replay", log_bytes);
     for logged in &boot.entries {
         let entry = &logged.entry;
         if entry.index > report.target.index {
@@ -96,12 +98,12 @@ pub fn replay(
         if progress.interrupted() {
             return Err(BoltError::Interrupted.into());
         }
+        progress.advance(entry.data.len() as u64);
         let decoded = Decoded::new(entry.r#type.unwrap_or_default(), entry.data);
         if entry.index <= consistent_index {
             state.membership_mut().note(&decoded);
             continue;
         }
-        progress.advance(1);
         report.applied += 1;
         match state.apply(entry.index, entry.term, &decoded)? {
             Outcome::Applied => {}

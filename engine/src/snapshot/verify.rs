@@ -17,7 +17,7 @@ use crate::{
 /// One question that was asked of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// A stable word: `trailer`, `pages`, `keyspace`, `records`, `members`.
+    /// A stable word: `trailer`, `pages`, `keyspace`, `records`, `members`; the program adds `wal`.
     pub name: &'static str,
     /// Whether no damage was found.
     pub sound: bool,
@@ -40,7 +40,8 @@ impl Verification {
         !self.findings.iter().any(|finding| finding.severity == Severity::Damage)
     }
 
-    fn add(&mut self, name: &'static str, detail: String, mut findings: Vec<Finding>) {
+    /// Adds a question that was asked beside these, with what was found.
+    pub fn add(&mut self, name: &'static str, detail: String, mut findings: Vec<Finding>) {
         findings
             .sort_by(|a, b| (&a.place, a.severity, a.code).cmp(&(&b.place, b.severity, b.code)));
         findings.dedup();
