@@ -91,6 +91,23 @@ pub enum Command {
     /// What this is: file, revisions, raft position, versions.
     #[command(after_help = "Example:\n  etcdsnap info /var/lib/etcd")]
     Info(Input),
+    /// The keys, in order; with -w json as etcdctl gives them, values included.
+    #[command(after_help = "Example:\n  etcdsnap keys /var/lib/etcd /registry/secrets/")]
+    Keys(Keys),
+    /// A key's value, as `etcdctl get` gives it.
+    #[command(
+        after_help = "Example:\n  etcdsnap get backup.db /registry/namespaces/default --rev 1200"
+    )]
+    Get(Get),
+    /// The leases, with the keys that hang on them.
+    #[command(after_help = "Example:\n  etcdsnap leases backup.db")]
+    Leases(Input),
+    /// Whether users are asked for, users with their roles, roles with their permissions.
+    #[command(after_help = "Example:\n  etcdsnap auth backup.db")]
+    Auth(Input),
+    /// The alarms that are on.
+    #[command(after_help = "Example:\n  etcdsnap alarms backup.db")]
+    Alarms(Input),
     /// The members the database lists, with raft's conf state beside them.
     #[command(after_help = "Example:\n  etcdsnap members backup.db")]
     Members(Input),
@@ -168,6 +185,50 @@ pub struct Inputs {
     /// Which state of a data dir.
     #[command(flatten)]
     pub reading: Reading,
+}
+
+/// Arguments of `keys`.
+#[derive(Debug, Args)]
+pub struct Keys {
+    /// The input.
+    #[command(flatten)]
+    pub input: Input,
+    /// Only keys that begin with this.
+    #[arg(default_value = "", hide_default_value = true)]
+    pub prefix: std::ffi::OsString,
+    /// How they are shown.
+    #[command(flatten)]
+    pub showing: Showing,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The input.
+    #[command(flatten)]
+    pub input: Input,
+    /// The key.
+    pub key: std::ffi::OsString,
+    /// All keys that begin with KEY.
+    #[arg(long)]
+    pub prefix: bool,
+    /// The value alone.
+    #[arg(long)]
+    pub print_value_only: bool,
+    /// How they are shown.
+    #[command(flatten)]
+    pub showing: Showing,
+}
+
+/// How keys are shown.
+#[derive(Debug, Args)]
+pub struct Showing {
+    /// The key space as of this revision; 0: the newest.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub rev: i64,
+    /// Keys and values in hex, as etcdctl shows them.
+    #[arg(long)]
+    pub hex: bool,
 }
 
 /// Arguments of `hashkv`.
