@@ -111,6 +111,11 @@ pub enum Command {
     /// The members the database lists, with raft's conf state beside them.
     #[command(after_help = "Example:\n  etcdsnap members backup.db")]
     Members(Input),
+    /// Every record of a member's WAL, with its request.
+    #[command(
+        after_help = "Types: metadata, entry, state, crc, snapshot; and kinds of entries: put, delete-range, txn, range, compaction, lease-grant, lease-revoke, lease-checkpoint, alarm, auth-…, cluster-…, downgrade-…, conf-change, v2, empty.\n\nExample:\n  etcdsnap wal /var/lib/etcd --type put,txn --key-prefix /registry/secrets/ -w json"
+    )]
+    Wal(Wal),
     /// A tour on a small real member that ships with the program: info, verify, save, restore.
     #[command(after_help = "Example:\n  etcdsnap demo")]
     Demo,
@@ -229,6 +234,31 @@ pub struct Showing {
     /// Keys and values in hex, as etcdctl shows them.
     #[arg(long)]
     pub hex: bool,
+}
+
+/// Arguments of `wal`.
+#[derive(Debug, Args)]
+pub struct Wal {
+    /// A data dir, a member dir, a WAL dir or a segment file.
+    pub path: PathBuf,
+    /// The member's WAL, when it is not in the member dir.
+    #[arg(long, value_name = "DIR")]
+    pub wal_dir: Option<PathBuf>,
+    /// Only records from this raft index on.
+    #[arg(long, value_name = "INDEX")]
+    pub from: Option<u64>,
+    /// Only records up to this raft index, itself included.
+    #[arg(long, value_name = "INDEX")]
+    pub to: Option<u64>,
+    /// Only records of these types or kinds of entries, separated by commas.
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    pub types: Vec<String>,
+    /// Only entries that touch a key that begins with this.
+    #[arg(long, value_name = "PREFIX")]
+    pub key_prefix: Option<std::ffi::OsString>,
+    /// Show passwords, their hashes and tokens, which are masked otherwise.
+    #[arg(long)]
+    pub show_passwords: bool,
 }
 
 /// Arguments of `hashkv`.

@@ -14,6 +14,7 @@ mod save;
 mod status;
 mod told;
 mod verify;
+mod wal;
 
 use anyhow::{Context as _, Result};
 use etcdsnap_engine::{
@@ -96,6 +97,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Auth(args) => auth::run(&context, &args),
         Command::Alarms(args) => alarms::run(&context, &args),
         Command::Members(args) => members::run(&context, &args),
+        Command::Wal(args) => wal::run(&context, &args),
         Command::Demo => demo::run(&context),
     }
 }
