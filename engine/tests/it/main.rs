@@ -11,5 +11,6 @@ mod replay;
 mod restored;
 mod rules;
 mod source;
+mod wal;
 mod write;
 mod write_bbolt;
