@@ -41,7 +41,7 @@ struct Raft {
 #[derive(Debug)]
 enum State {
     /// It was applied.
-    Replayed(Report),
+    Replayed(Box<Report>),
     /// The db is damaged, and nothing was applied to it: the command finds the damage.
     DbDamaged,
     /// It could not be applied.
@@ -186,7 +186,7 @@ impl Input {
                         .overlaid(patched.offset, &patched.writes())
                         .context("apply the WAL")?;
                 }
-                State::Replayed(replayed.report)
+                State::Replayed(Box::new(replayed.report))
             }
         };
         self.raft = Some(Raft { files: raft, facts, state });

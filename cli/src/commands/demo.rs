@@ -27,43 +27,35 @@ pub fn run(context: &Context) -> Result<Answer> {
     let mut text = String::from(
         "A member of a small Kubernetes cluster; its etcd 3.6 was killed. In a temporary directory:\n",
     );
-    step(&mut text, &format!("etcdsnap info {}", data_dir.display()));
-    text +=
-        &info::run(context, &Input { path: data_dir.clone(), reading: Reading::default() })?.text;
-    step(&mut text, &format!("etcdsnap verify {}", data_dir.display()));
-    text += &verify::run(
-        context,
-        &Inputs { paths: vec![data_dir.clone()], reading: Reading::default() },
-    )?
-    .text;
+    let (data, backup) = (data_dir.display(), snapshot.display());
+    let now = Reading::default;
+    let input = || Input { path: data_dir.clone(), reading: now() };
+    let inputs = |path: &Path| Inputs { paths: vec![path.to_path_buf()], reading: now() };
+    step(&mut text, &format!("etcdsnap info {data}"), &info::run(context, &input())?);
+    step(&mut text, &format!("etcdsnap verify {data}"), &verify::run(context, &inputs(&data_dir))?);
+    let save =
+        Save { data_dir: data_dir.clone(), out: snapshot.clone(), reading: Reading::default() };
     step(
         &mut text,
-        &format!("etcdsnap save --data-dir {} {}", data_dir.display(), snapshot.display()),
+        &format!("etcdsnap save --data-dir {data} {backup}"),
+        &save::run(context, &save)?,
     );
-    text += &save::run(
-        context,
-        &Save { data_dir, out: snapshot.clone(), reading: Reading::default() },
-    )?
-    .text;
-    step(&mut text, &format!("etcdsnap verify {}", snapshot.display()));
-    text += &verify::run(
-        context,
-        &Inputs { paths: vec![snapshot.clone()], reading: Reading::default() },
-    )?
-    .text;
+    let verified = verify::run(context, &inputs(&snapshot))?;
+    step(&mut text, &format!("etcdsnap verify {backup}"), &verified);
     step(
         &mut text,
-        &format!("etcdsnap restore {} --data-dir {}", snapshot.display(), restored.display()),
+        &format!("etcdsnap restore {backup} --data-dir {}", restored.display()),
+        &restore::run(context, &Restore::to(snapshot.clone(), restored.clone()))?,
     );
-    text += &restore::run(context, &Restore::to(snapshot, restored.clone()))?.text;
-    step(&mut text, "what etcd finds when it boots");
+    text += "\n$ what etcd finds when it boots\n";
     tree(&mut text, work.path(), &restored)?;
     text += "\nThe temporary directory is removed again.\n";
     Ok(Answer::sound(text))
 }
 
-fn step(text: &mut String, command: &str) {
-    *text += &format!("\n$ {command}\n");
+/// A command and what it says on standard output.
+fn step(text: &mut String, command: &str, answer: &Answer) {
+    *text += &format!("\n$ {command}\n{}", String::from_utf8_lossy(&answer.text));
 }
 
 fn tree(text: &mut String, root: &Path, directory: &Path) -> Result<()> {
