@@ -1,13 +1,16 @@
 //! Small files that claim to be huge. The danger: a few MiB from a stranger that cost hours or all memory,
 //! because the same bytes are read again for each of many references to them.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use etcdsnap_engine::{
     bolt::{Db, check::check, layout},
-    finding::{Finding, Severity},
+    finding::{Finding, Place, Severity},
     limits::Limits,
-    mvcc::{KeyIndex, KeySpace, Scan},
+    mvcc::{KeyIndex, KeySpace, Scan, rules},
     progress::Silent,
     schema::{Store, members},
     snapshot::{Image, verify},
@@ -246,4 +249,61 @@ fn huge_keys_in_the_wrong_order_make_short_findings() {
     let order: Vec<_> = found.iter().filter(|finding| finding.code == "key-order").collect();
     assert_eq!(order.len(), 99);
     assert!(order.iter().all(|finding| finding.message.len() < 2000));
+}
+
+#[test]
+fn records_beyond_the_revision_are_told_by_their_key() {
+    let (two, three) = (revision(2), revision(3));
+    let body = leaf_body(&[(0, &two, b"\x0a\x01a"), (0, &three, b"\xff")]);
+    let bytes = file(&bucket_at(3), &[page(3, layout::FLAG_LEAF, 2, &body)]);
+    let store = Store::new(Db::from_bytes(&bytes, Limits::default()).unwrap());
+    let space = KeySpace::open(&store).unwrap();
+    let index = |at| KeyIndex::build(space.bucket(), at, &Silent).map(|index| index.live_keys());
+    assert_eq!(index(2), Ok(1));
+    assert!(index(3).is_err());
+}
+
+#[test]
+fn which_findings_are_kept_does_not_depend_on_the_number_of_threads() {
+    const LIMIT: usize = 100;
+    // Every record names a key of its own and claims an earlier one: a finding each, and some have two.
+    let keys: Vec<Vec<u8>> = (0..6000).map(|main| revision(main + 2)).collect();
+    let values: Vec<Vec<u8>> = (0..6000_u16)
+        .map(|n| [&b"\x0a\x02"[..], &(n % 500).to_be_bytes(), &[0x20, 9]].concat())
+        .collect();
+    let entries: Vec<Entry<'_>> =
+        keys.iter().zip(&values).map(|(key, value)| (0, &key[..], &value[..])).collect();
+    let leaves = entries.chunks(60).enumerate();
+    let mut pages: Vec<Vec<u8>> = leaves
+        .map(|(at, entries)| page(4 + at, layout::FLAG_LEAF, entries.len(), &leaf_body(entries)))
+        .collect();
+    let children: Vec<usize> = (0..pages.len()).map(|at| 4 + at).collect();
+    let (mut table, mut data) = (Vec::new(), Vec::new());
+    for (index, child) in children.iter().enumerate() {
+        let pos = (children.len() - index) * layout::ELEMENT + data.len();
+        table.extend(words([pos, 17, *child, 0]));
+        data.extend_from_slice(&keys[index * 60]);
+    }
+    table.extend(data);
+    pages.insert(0, page(3, layout::FLAG_BRANCH, children.len(), &table));
+    let bytes = file(&bucket_at(3), &pages);
+    let judged = |threads| {
+        let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+        assert_eq!(check(&db, &Silent).unwrap(), []);
+        let space = KeySpace::open(&Store::new(db)).unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let leases = HashSet::new();
+        let judge = || rules::judge(&space, &leases, LIMIT, Scan::Parallel, &Silent).unwrap();
+        let mut findings = pool.install(judge).findings;
+        findings.sort();
+        findings
+    };
+    let one = judged(1);
+    assert_eq!(one.len(), LIMIT + 1);
+    assert!(has(&one, "more-findings"));
+    let last = Place::Revision { main: 2 + LIMIT as i64, sub: 0 };
+    assert!(one.iter().all(|finding| finding.place <= last), "not the first ones: {one:#?}");
+    for threads in [2, 3, 8] {
+        assert_eq!(judged(threads), one, "{threads} threads");
+    }
 }
