@@ -1,11 +1,13 @@
 //! Integration tests of the engine.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod bombs;
 mod buckets;
 mod damage;
 mod hostile;
 mod layering;
 mod members;
+mod named;
 mod patch;
 mod replay;
 mod restored;
