@@ -91,10 +91,37 @@ pub enum Command {
     /// What this is: file, revisions, raft position, versions.
     #[command(after_help = "Example:\n  etcdsnap info /var/lib/etcd")]
     Info(Input),
+    /// The keys, in order; with -w json as etcdctl gives them, values included.
+    #[command(after_help = "Example:\n  etcdsnap keys /var/lib/etcd /registry/secrets/")]
+    Keys(Keys),
+    /// A key's value, as `etcdctl get` gives it.
+    #[command(
+        after_help = "Example:\n  etcdsnap get backup.db /registry/namespaces/default --rev 1200"
+    )]
+    Get(Get),
+    /// The leases, with the keys that hang on them.
+    #[command(after_help = "Example:\n  etcdsnap leases backup.db")]
+    Leases(Input),
+    /// Whether users are asked for, users with their roles, roles with their permissions.
+    #[command(after_help = "Example:\n  etcdsnap auth backup.db")]
+    Auth(Input),
+    /// The alarms that are on.
+    #[command(after_help = "Example:\n  etcdsnap alarms backup.db")]
+    Alarms(Input),
     /// The members the database lists, with raft's conf state beside them.
     #[command(after_help = "Example:\n  etcdsnap members backup.db")]
     Members(Input),
-    /// A tour on a small real member that ships with the program: info, verify, save, restore.
+    /// Every record of a member's WAL, with its request.
+    #[command(
+        after_help = "Types: metadata, entry, state, crc, snapshot; and kinds of entries: put, delete-range, txn, range, compaction, lease-grant, lease-revoke, lease-checkpoint, alarm, auth-…, cluster-…, downgrade-…, conf-change, v2, empty.\n\nExample:\n  etcdsnap wal /var/lib/etcd --type put,txn --key-prefix /registry/secrets/ -w json"
+    )]
+    Wal(Wal),
+    /// One verdict over db, WAL, snapfiles and membership, and the next command to run.
+    #[command(
+        after_help = "With several data dirs of one cluster it says which to recover from and where they differ.\n\nExample:\n  etcdsnap doctor /backup/cp1 /backup/cp2 /backup/cp3"
+    )]
+    Doctor(Doctor),
+    /// A tour on a small real member that ships with the program: doctor, info, verify, save, restore.
     #[command(after_help = "Example:\n  etcdsnap demo")]
     Demo,
     /// etcdutl's spelling of save, status and restore.
@@ -168,6 +195,86 @@ pub struct Inputs {
     /// Which state of a data dir.
     #[command(flatten)]
     pub reading: Reading,
+}
+
+/// Arguments of `keys`.
+#[derive(Debug, Args)]
+pub struct Keys {
+    /// The input.
+    #[command(flatten)]
+    pub input: Input,
+    /// Only keys that begin with this.
+    #[arg(default_value = "", hide_default_value = true)]
+    pub prefix: std::ffi::OsString,
+    /// How they are shown.
+    #[command(flatten)]
+    pub showing: Showing,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The input.
+    #[command(flatten)]
+    pub input: Input,
+    /// The key.
+    pub key: std::ffi::OsString,
+    /// All keys that begin with KEY.
+    #[arg(long)]
+    pub prefix: bool,
+    /// The value alone.
+    #[arg(long)]
+    pub print_value_only: bool,
+    /// How they are shown.
+    #[command(flatten)]
+    pub showing: Showing,
+}
+
+/// How keys are shown.
+#[derive(Debug, Args)]
+pub struct Showing {
+    /// The key space as of this revision; 0: the newest.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub rev: i64,
+    /// Keys and values in hex, as etcdctl shows them.
+    #[arg(long)]
+    pub hex: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Data dirs or member dirs, of one cluster.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// The WAL of the one member that is looked at, when it is not in the member dir.
+    #[arg(long, value_name = "DIR")]
+    pub wal_dir: Option<PathBuf>,
+}
+
+/// Arguments of `wal`.
+#[derive(Debug, Args)]
+pub struct Wal {
+    /// A data dir, a member dir, a WAL dir or a segment file.
+    pub path: PathBuf,
+    /// The member's WAL, when it is not in the member dir.
+    #[arg(long, value_name = "DIR")]
+    pub wal_dir: Option<PathBuf>,
+    /// Only records from this raft index on.
+    #[arg(long, value_name = "INDEX")]
+    pub from: Option<u64>,
+    /// Only records up to this raft index, itself included.
+    #[arg(long, value_name = "INDEX")]
+    pub to: Option<u64>,
+    /// Only records of these types or kinds of entries, separated by commas.
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    pub types: Vec<String>,
+    /// Only entries that touch a key that begins with this.
+    #[arg(long, value_name = "PREFIX")]
+    pub key_prefix: Option<std::ffi::OsString>,
+    /// Show passwords, their hashes and tokens, which are masked otherwise.
+    #[arg(long)]
+    pub show_passwords: bool,
 }
 
 /// Arguments of `hashkv`.

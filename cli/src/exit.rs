@@ -20,16 +20,21 @@ pub enum Exit {
 /// What a command has to say on standard output, and how it ended.
 #[derive(Debug)]
 pub struct Answer {
-    /// Standard output, complete.
-    pub text: String,
+    /// Standard output, complete. Bytes, because values of keys are.
+    pub text: Vec<u8>,
     /// How it ended.
     pub exit: Exit,
 }
 
 impl Answer {
     /// An answer about something sound.
-    pub fn sound(text: String) -> Self {
-        Self { text, exit: Exit::Sound }
+    pub fn sound(text: impl Into<Vec<u8>>) -> Self {
+        Self::new(text, Exit::Sound)
+    }
+
+    /// An answer that ends in `exit`.
+    pub fn new(text: impl Into<Vec<u8>>, exit: Exit) -> Self {
+        Self { text: text.into(), exit }
     }
 }
 
@@ -42,7 +47,7 @@ impl From<Exit> for ExitCode {
 /// Prints the answer. A reader that has gone away is a quiet end.
 pub fn finish(answer: &Answer) -> ExitCode {
     let mut out = std::io::stdout().lock();
-    match out.write_all(answer.text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(&answer.text).and_then(|()| out.flush()) {
         Ok(()) => answer.exit.into(),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => answer.exit.into(),
         Err(error) => {

@@ -55,5 +55,5 @@ pub fn run(context: &Context, args: &File) -> Result<Answer> {
             text
         }
     };
-    Ok(Answer { text, exit: if damage == 0 { Exit::Sound } else { Exit::Damage } })
+    Ok(Answer::new(text, if damage == 0 { Exit::Sound } else { Exit::Damage }))
 }

@@ -2,15 +2,12 @@
 
 use anyhow::{Result, anyhow};
 use etcdsnap_engine::{
-    bolt::check,
-    finding::Severity,
     mvcc::{KeySpace, hash_kv},
     schema::Store,
-    snapshot,
 };
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, sound};
 use crate::{
     args::{Format, HashKv},
     exit::Answer,
@@ -32,14 +29,7 @@ pub fn run(context: &Context, args: &HashKv) -> Result<Answer> {
         return Err(anyhow!("--rev {}: a revision is not negative", args.rev));
     }
     let hash = ask(context, &args.input.path, &args.input.reading, |input| {
-        let db = input.db()?;
-        let mut findings = check::check(&db, &context.ui).map_err(|error| input.explain(error))?;
-        findings
-            .retain(|finding| finding.severity == Severity::Damage && finding.code != "freelist");
-        if !findings.is_empty() {
-            findings.iter().for_each(|finding| context.warn(&output::finding(finding)));
-            return Err(snapshot::Error::Damaged { findings }.into());
-        }
+        let db = sound(context, input)?;
         let space = KeySpace::open(&Store::new(db))?;
         Ok(hash_kv(&space, Some(args.rev), &context.ui)?)
     })?;

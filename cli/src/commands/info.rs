@@ -59,7 +59,7 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     findings.iter().for_each(|finding| say(&output::finding(finding)));
     let damage = findings.iter().any(|finding| finding.severity == Severity::Damage);
     let exit = if damage { Exit::Damage } else { Exit::Sound };
-    Ok(Answer { text: render(context.global.format, &info)?, exit })
+    Ok(Answer::new(render(context.global.format, &info)?, exit))
 }
 
 fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, Vec<Finding>)> {

@@ -73,7 +73,7 @@ pub fn run(context: &Context, args: &Input) -> Result<Answer> {
         beside(&report).iter().for_each(|line| context.warn(line));
     }
     let exit = if report.findings.is_empty() { Exit::Sound } else { Exit::Damage };
-    Ok(Answer { text: render(context.global.format, &report)?, exit })
+    Ok(Answer::new(render(context.global.format, &report)?, exit))
 }
 
 fn hex(ids: &[u64]) -> Vec<String> {

@@ -1,22 +1,34 @@
 //! A file per subcommand: arguments into an engine call, the report into output. No file format here.
 
+mod alarms;
+mod auth;
 mod check;
 mod demo;
+mod doctor;
 mod hashkv;
 mod info;
+mod keys;
+mod leases;
 mod members;
 mod restore;
 mod save;
 mod status;
 mod told;
 mod verify;
+mod wal;
 
 use anyhow::{Context as _, Result};
+use etcdsnap_engine::{
+    bolt::{self, Db},
+    finding::Severity,
+    snapshot,
+};
 
 use crate::{
     args::{Arguments, Command, Global, Snapshot},
     exit::Answer,
     input::Input,
+    output,
     ui::Ui,
 };
 
@@ -40,6 +52,19 @@ impl Context {
     pub fn warn(&self, line: &str) {
         self.ui.note(line);
     }
+}
+
+/// The database of `input`, whose page tree is sound; damage is said and refused.
+fn sound<'i>(context: &Context, input: &'i Input) -> Result<Db<'i>> {
+    let db = input.db()?;
+    let mut findings =
+        bolt::check::check(&db, &context.ui).map_err(|error| input.explain(error))?;
+    findings.retain(|finding| finding.severity == Severity::Damage && finding.code != "freelist");
+    if findings.is_empty() {
+        return Ok(db);
+    }
+    findings.iter().for_each(|finding| context.warn(&output::finding(finding)));
+    Err(snapshot::Error::Damaged { findings }.into())
 }
 
 /// The threads to work with; all cores unless told otherwise.
@@ -67,7 +92,14 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Hashkv(args) => hashkv::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
         Command::Info(args) => info::run(&context, &args),
+        Command::Keys(args) => keys::keys(&context, &args),
+        Command::Get(args) => keys::get(&context, &args),
+        Command::Leases(args) => leases::run(&context, &args),
+        Command::Auth(args) => auth::run(&context, &args),
+        Command::Alarms(args) => alarms::run(&context, &args),
         Command::Members(args) => members::run(&context, &args),
+        Command::Wal(args) => wal::run(&context, &args),
+        Command::Doctor(args) => doctor::run(&context, &args),
         Command::Demo => demo::run(&context),
     }
 }

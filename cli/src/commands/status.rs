@@ -56,7 +56,7 @@ pub fn run(context: &Context, args: &Input) -> Result<Answer> {
             String::new()
         }
     };
-    Ok(Answer { text, exit })
+    Ok(Answer::new(text, exit))
 }
 
 /// The freelist is not needed to read: one that cannot be read at all does not hide the numbers.

@@ -55,7 +55,7 @@ pub fn run(context: &Context, args: &Inputs) -> Result<Answer> {
                         path.display()
                     ));
                 }
-                answer.text += &render(context.global.format, path, &verification)?;
+                answer.text.extend(render(context.global.format, path, &verification)?.bytes());
                 answer.exit = answer.exit.max(if verification.is_sound() {
                     Exit::Sound
                 } else {
@@ -66,7 +66,7 @@ pub fn run(context: &Context, args: &Inputs) -> Result<Answer> {
             Err(error) => {
                 say(&output::for_terminal(format!("error: {error:#}").as_bytes()));
                 if context.global.format == Format::Json {
-                    answer.text += &refused(path, &error)?;
+                    answer.text.extend(refused(path, &error)?.bytes());
                 }
                 answer.exit = answer.exit.max(fail_code(&error));
             }
@@ -89,7 +89,7 @@ fn wal(input: &Input) -> Option<(String, Vec<Finding>)> {
         ),
         None => format!("{} segments, {entries}; not applied to the db", facts.segments),
     };
-    let mut findings = Vec::new();
+    let mut findings = input.file_findings().to_vec();
     if let Some(why) = input.not_replayed() {
         findings.push(if why.damage {
             Finding::damage("wal", Place::File, why.to_string())

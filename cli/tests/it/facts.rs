@@ -26,23 +26,23 @@ fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata")
 }
 
-fn unpack(name: &str) -> tempfile::TempDir {
+pub fn unpack(name: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let file = File::open(testdata().join(format!("members/{name}.tar.zst"))).unwrap();
     tar::Archive::new(zstd::Decoder::new(file).unwrap()).unpack(dir.path()).unwrap();
     dir
 }
 
-fn facts(name: &str) -> Value {
+pub fn facts(name: &str) -> Value {
     serde_json::from_slice(&fs::read(testdata().join(format!("members/{name}.json"))).unwrap())
         .unwrap()
 }
 
-fn etcdsnap(args: &[&str]) -> Output {
+pub fn etcdsnap(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_etcdsnap")).args(args).output().unwrap()
 }
 
-fn json(args: &[&str]) -> Value {
+pub fn json(args: &[&str]) -> Value {
     let output = etcdsnap(args);
     assert_eq!(
         output.status.code(),
@@ -53,12 +53,12 @@ fn json(args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// Every file below `root` with its bytes and modification time.
-fn state(root: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+pub fn state(root: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let mut found = BTreeMap::new();
     let mut pending = vec![root.to_path_buf()];
     while let Some(path) = pending.pop() {

@@ -32,17 +32,7 @@ pub fn hash_kv(
     revision: Option<i64>,
     progress: &dyn Progress,
 ) -> Result<HashKv, Error> {
-    let (compact_revision, current_revision) = (space.compact_revision(), space.current_revision());
-    let revision = match revision {
-        None | Some(0) => current_revision,
-        Some(revision) if revision < compact_revision => {
-            return Err(Error::Compacted { revision, compact_revision });
-        }
-        Some(revision) if revision > current_revision => {
-            return Err(Error::Future { revision, current_revision });
-        }
-        Some(revision) => revision,
-    };
+    let (revision, compact_revision) = (space.readable(revision)?, space.compact_revision());
     let mut crc = Crc32c::new();
     crc.update(bucket::KEY.as_bytes());
     if let Some(bucket) = space.bucket() {

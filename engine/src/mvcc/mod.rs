@@ -9,11 +9,13 @@ mod hash;
 mod index;
 mod record;
 pub mod rules;
+mod view;
 
 pub use error::Error;
 pub use hash::{HashKv, hash_kv};
 pub use index::KeyIndex;
 pub use record::Record;
+pub use view::View;
 
 use crate::{
     bolt::{self, Bucket},
@@ -44,6 +46,24 @@ impl<'a> KeySpace<'a> {
         let compact_revision = meta.compact_revision();
         let current_revision = last_record.max(compact_revision).max(1);
         Ok(Self { bucket, compact_revision, current_revision, last_record })
+    }
+
+    /// `revision` when it can be read, the newest one for `None` and 0.
+    ///
+    /// # Errors
+    /// When it is compacted or in the future.
+    pub fn readable(&self, revision: Option<i64>) -> Result<i64, Error> {
+        let (compact_revision, current_revision) = (self.compact_revision, self.current_revision);
+        match revision {
+            None | Some(0) => Ok(current_revision),
+            Some(revision) if revision < compact_revision => {
+                Err(Error::Compacted { revision, compact_revision })
+            }
+            Some(revision) if revision > current_revision => {
+                Err(Error::Future { revision, current_revision })
+            }
+            Some(revision) => Ok(revision),
+        }
     }
 
     /// Bucket `key`; `None` when the file has none.

@@ -1,0 +1,203 @@
+//! `keys` and `get`: the key space at a revision.
+
+use std::{io::IsTerminal as _, os::unix::ffi::OsStrExt as _};
+
+use anyhow::{Result, anyhow};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use etcdsnap_engine::{
+    mvcc::{KeySpace, Record, View},
+    pb::wire::KeyValueRef,
+    schema::Store,
+};
+use serde::Serialize;
+
+use super::{Context, sound};
+use crate::{
+    args::{Format, Get, Input, Keys, Showing},
+    exit::Answer,
+    input::ask,
+    output::{self, Table, for_terminal},
+};
+
+/// etcdctl's answer to a range.
+#[derive(Serialize)]
+struct Json {
+    header: Header,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kvs: Vec<KeyValueJson>,
+    #[serde(skip_serializing_if = "is_zero")]
+    count: i64,
+}
+
+#[derive(Serialize)]
+struct Header {
+    revision: i64,
+}
+
+/// Zero fields are left out, as in etcdctl's JSON.
+#[derive(Serialize)]
+struct KeyValueJson {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    key: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    create_revision: i64,
+    #[serde(skip_serializing_if = "is_zero")]
+    mod_revision: i64,
+    #[serde(skip_serializing_if = "is_zero")]
+    version: i64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    value: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    lease: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(value: &i64) -> bool {
+    *value == 0
+}
+
+/// Which keys are shown.
+enum Which<'k> {
+    One(&'k [u8]),
+    Prefix(&'k [u8]),
+}
+
+/// How much of each is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parts {
+    Keys,
+    Both,
+    Values,
+}
+
+/// Lists keys.
+pub fn keys(context: &Context, args: &Keys) -> Result<Answer> {
+    let which = Which::Prefix(args.prefix.as_bytes());
+    run(context, &args.input, &args.showing, &which, Parts::Keys)
+}
+
+/// Shows keys with their values.
+pub fn get(context: &Context, args: &Get) -> Result<Answer> {
+    let key = args.key.as_bytes();
+    let which = if args.prefix { Which::Prefix(key) } else { Which::One(key) };
+    let parts = if args.print_value_only { Parts::Values } else { Parts::Both };
+    run(context, &args.input, &args.showing, &which, parts)
+}
+
+fn run(
+    context: &Context,
+    input: &Input,
+    showing: &Showing,
+    which: &Which<'_>,
+    parts: Parts,
+) -> Result<Answer> {
+    if showing.rev < 0 {
+        return Err(anyhow!("--rev {}: a revision is not negative", showing.rev));
+    }
+    let text = ask(context, &input.path, &input.reading, |input| {
+        let space = KeySpace::open(&Store::new(sound(context, input)?))?;
+        let view = View::at(&space, Some(showing.rev), &context.ui)?;
+        let found: Vec<Record<'_>> = match which {
+            Which::One(key) => view.get(key)?.into_iter().collect(),
+            Which::Prefix(prefix) => {
+                let keys = view.keys(prefix).iter();
+                keys.filter_map(|key| view.get(key).transpose()).collect::<Result<_, _>>()?
+            }
+        };
+        // As etcdctl's header: the newest revision, whatever revision is shown.
+        render(context.global.format, showing.hex, parts, space.current_revision(), &found)
+    })?;
+    Ok(Answer::sound(text))
+}
+
+fn render(
+    format: Format,
+    hex: bool,
+    parts: Parts,
+    revision: i64,
+    found: &[Record<'_>],
+) -> Result<Vec<u8>> {
+    let terminal = std::io::stdout().is_terminal();
+    let shown = |bytes: &[u8]| if hex { in_hex(bytes) } else { for_terminal(bytes) };
+    Ok(match format {
+        Format::Json => output::json(&Json {
+            header: Header { revision },
+            kvs: found.iter().map(|record| json(&record.kv)).collect(),
+            count: i64::try_from(found.len()).unwrap_or(i64::MAX),
+        })?
+        .into_bytes(),
+        Format::Simple => {
+            let mut text = Vec::new();
+            // A pipe gets the bytes as they are; a terminal must not obey them.
+            let mut line = |bytes: &[u8]| {
+                if hex || terminal {
+                    text.extend(shown(bytes).bytes());
+                } else {
+                    text.extend(bytes);
+                }
+                text.push(b'\n');
+            };
+            for Record { kv, .. } in found {
+                if parts != Parts::Values {
+                    line(kv.key);
+                }
+                if parts != Parts::Keys {
+                    line(kv.value);
+                }
+            }
+            text
+        }
+        Format::Fields => {
+            let mut text = output::fields(&[("Revision", revision.to_string())]);
+            let quoted = |bytes: &[u8]| format!("\"{}\"", shown(bytes));
+            for Record { kv, .. } in found {
+                text += &output::fields(&[
+                    ("Key", quoted(kv.key)),
+                    ("CreateRevision", kv.create_revision.to_string()),
+                    ("ModRevision", kv.mod_revision.to_string()),
+                    ("Version", kv.version.to_string()),
+                    ("Value", quoted(kv.value)),
+                    ("Lease", kv.lease.to_string()),
+                ]);
+            }
+            (text + &output::fields(&[("Count", found.len().to_string())])).into_bytes()
+        }
+        Format::Table => {
+            let mut table = Table::new(&[
+                "KEY",
+                "CREATE REVISION",
+                "MOD REVISION",
+                "VERSION",
+                "LEASE",
+                "VALUE BYTES",
+            ]);
+            for Record { kv, .. } in found {
+                table.row(vec![
+                    shown(kv.key),
+                    kv.create_revision.to_string(),
+                    kv.mod_revision.to_string(),
+                    kv.version.to_string(),
+                    format!("{:x}", kv.lease),
+                    kv.value.len().to_string(),
+                ]);
+            }
+            table.render().into_bytes()
+        }
+    })
+}
+
+fn json(kv: &KeyValueRef<'_>) -> KeyValueJson {
+    KeyValueJson {
+        key: STANDARD.encode(kv.key),
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        value: STANDARD.encode(kv.value),
+        lease: kv.lease,
+    }
+}
+
+/// `\x6b\x31`, as etcdctl's `--hex`.
+fn in_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
+}

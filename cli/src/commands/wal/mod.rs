@@ -1,0 +1,252 @@
+//! `wal`: the records of a member's log.
+
+mod open;
+mod request;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, Write},
+};
+
+use anyhow::{Context as _, Result};
+use etcdsnap_engine::{
+    pb::entry::Decoded,
+    wal::{End, Payload, Record, Records, SegmentName, Tail},
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Context;
+use crate::{
+    args::{Format, Wal},
+    exit::{Answer, Exit, say},
+    output::{self, for_terminal},
+};
+use open::Opened;
+
+/// Characters of a request that are shown to people.
+const SHOWN: usize = 200;
+
+/// A record as scripts see it.
+#[derive(Serialize)]
+struct Json {
+    segment: String,
+    offset: u64,
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    term: Option<u64>,
+    /// Whether a later entry has the same index, or one before it.
+    #[serde(skip_serializing_if = "is_false")]
+    overridden: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    request: Map<String, Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Prints the records one after the other, as they are read.
+pub fn run(context: &Context, args: &Wal) -> Result<Answer> {
+    let opened = Opened::new(context, args)?;
+    let overridden = overridden(&opened);
+    let mut out = BufWriter::new(io::stdout().lock());
+    let printed = print(context, args, &opened, &overridden, &mut out);
+    let printed = printed.and_then(|exit| out.flush().map(|()| exit));
+    opened.check()?;
+    match printed {
+        Ok(exit) => Ok(Answer::new("", exit)),
+        // A reader that has gone away is a quiet end.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Answer::sound("")),
+        Err(error) => Err(error).context("write to standard output"),
+    }
+}
+
+/// The index from which on entries of a segment at or behind an offset are overridden by later ones: the place of
+/// the last entry of each index.
+fn overridden(opened: &Opened) -> BTreeMap<u64, (usize, u64)> {
+    let mut last = BTreeMap::new();
+    for (at, (_, segment)) in opened.segments().enumerate() {
+        for record in Records::new(segment, 0, Tail::Newest).flatten() {
+            if let Ok(Payload::Entry(entry)) = record.payload() {
+                // A shorter log took the place of everything behind this index.
+                last.split_off(&entry.index());
+                last.insert(entry.index(), (at, record.offset));
+            }
+        }
+    }
+    last
+}
+
+fn print(
+    context: &Context,
+    args: &Wal,
+    opened: &Opened,
+    last: &BTreeMap<u64, (usize, u64)>,
+    out: &mut impl Write,
+) -> io::Result<Exit> {
+    let segments = opened.segments().count();
+    let mut crc = 0;
+    for (at, (name, segment)) in opened.segments().enumerate() {
+        let tail = if at + 1 == segments { Tail::Newest } else { Tail::Closed };
+        let mut records = Records::new(segment, crc, tail);
+        loop {
+            match records.next() {
+                Some(Ok(record)) => {
+                    let Some(shown) = shown(args, name, &record) else { continue };
+                    let overridden = shown
+                        .index
+                        .filter(|_| shown.r#type == "entry")
+                        .is_some_and(|index| last.get(&index) != Some(&(at, record.offset)));
+                    line(context, &Json { overridden, ..shown }, out)?;
+                }
+                Some(Err(error)) => {
+                    say(&format!("damage: {name}: {error}; a server refuses this log"));
+                    return Ok(Exit::Damage);
+                }
+                None => break,
+            }
+        }
+        crc = records.crc();
+        match records.end() {
+            Some(End::Torn { offset }) if tail == Tail::Newest => {
+                torn(context, name, offset, out)?;
+            }
+            Some(End::Torn { offset }) => {
+                say(&format!(
+                    "damage: {name} offset {offset:#x}: a record is cut short, and this is not the last segment; a server refuses this log"
+                ));
+                return Ok(Exit::Damage);
+            }
+            _ => {}
+        }
+    }
+    Ok(Exit::Sound)
+}
+
+/// The record, if it is asked for.
+fn shown(args: &Wal, name: SegmentName, record: &Record<'_>) -> Option<Json> {
+    let payload = record.payload().ok()?;
+    let mut shown = Json {
+        segment: name.to_string(),
+        offset: record.offset,
+        r#type: "crc",
+        index: None,
+        term: None,
+        overridden: false,
+        kind: None,
+        request: Map::new(),
+    };
+    let mut touches = args.key_prefix.is_none();
+    match payload {
+        Payload::Crc => {
+            shown.request.insert("crc".into(), format!("{:08x}", record.crc).into());
+        }
+        Payload::Metadata(metadata) => {
+            shown.r#type = "metadata";
+            shown.request.insert("memberId".into(), format!("{:x}", metadata.node_id()).into());
+            shown.request.insert("clusterId".into(), format!("{:x}", metadata.cluster_id()).into());
+        }
+        Payload::State(state) => {
+            shown.r#type = "state";
+            shown.term = Some(state.term());
+            shown.request.insert("vote".into(), format!("{:x}", state.vote()).into());
+            shown.request.insert("commit".into(), state.commit().into());
+        }
+        Payload::Snapshot(mark) => {
+            (shown.r#type, shown.index, shown.term) =
+                ("snapshot", Some(mark.index()), Some(mark.term()));
+            if let Some(conf) = &mark.conf_state {
+                let hex = |ids: &[u64]| -> Value {
+                    ids.iter().map(|id| Value::from(format!("{id:x}"))).collect()
+                };
+                shown.request.insert("voters".into(), hex(&conf.voters));
+                shown.request.insert("learners".into(), hex(&conf.learners));
+            }
+        }
+        Payload::Entry(entry) => {
+            let data = entry.data.as_deref().unwrap_or_default();
+            let decoded = Decoded::new(entry.r#type.unwrap_or_default(), data);
+            if let Some(prefix) = &args.key_prefix {
+                use std::os::unix::ffi::OsStrExt as _;
+                touches = request::touches(&decoded, prefix.as_bytes());
+            }
+            let described = request::describe(&decoded, args.show_passwords);
+            (shown.r#type, shown.index, shown.term) =
+                ("entry", Some(entry.index()), Some(entry.term()));
+            shown.kind = Some(described.kind);
+            shown.request = described.fields;
+        }
+    }
+    (touches && asked(args, &shown)).then_some(shown)
+}
+
+fn asked(args: &Wal, shown: &Json) -> bool {
+    let ranged = args.from.is_some() || args.to.is_some();
+    let within = match shown.index {
+        Some(index) => {
+            args.from.is_none_or(|from| index >= from) && args.to.is_none_or(|to| index <= to)
+        }
+        None => !ranged,
+    };
+    let named = |name: &String| name == shown.r#type || Some(name.as_str()) == shown.kind;
+    within && (args.types.is_empty() || args.types.iter().any(named))
+}
+
+fn line(context: &Context, shown: &Json, out: &mut impl Write) -> io::Result<()> {
+    let number = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
+    match context.global.format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string(shown)?),
+        Format::Fields => {
+            let request = Value::Object(shown.request.clone()).to_string();
+            let pairs = [
+                ("Segment", format!("\"{}\"", shown.segment)),
+                ("Offset", shown.offset.to_string()),
+                ("Type", format!("\"{}\"", shown.r#type)),
+                ("Index", number(shown.index)),
+                ("Term", number(shown.term)),
+                ("Kind", format!("\"{}\"", shown.kind.unwrap_or_default())),
+                ("Request", for_terminal(request.as_bytes())),
+            ];
+            writeln!(out, "{}", output::fields(&pairs))
+        }
+        Format::Simple | Format::Table => {
+            let request = Value::Object(shown.request.clone()).to_string();
+            let mut request = for_terminal(request.as_bytes());
+            if request.chars().count() > SHOWN {
+                request = request.chars().take(SHOWN).chain(['…']).collect();
+            }
+            writeln!(
+                out,
+                "{:016}+{:#09x} {:<8} {:>8} {:>4} {:<12} {}{}",
+                shown.segment.split('-').next().unwrap_or_default(),
+                shown.offset,
+                shown.r#type,
+                number(shown.index),
+                number(shown.term),
+                shown.kind.unwrap_or_default(),
+                if shown.overridden { "(overridden) " } else { "" },
+                request
+            )
+        }
+    }
+}
+
+/// The torn tail: no record, but what a server does about it.
+fn torn(context: &Context, name: SegmentName, offset: u64, out: &mut impl Write) -> io::Result<()> {
+    const WHAT: &str =
+        "a record was cut short by a crash; a server cuts the segment here when it starts";
+    match context.global.format {
+        Format::Json => writeln!(
+            out,
+            "{}",
+            json!({"segment": name.to_string(), "offset": offset, "type": "torn", "detail": WHAT})
+        ),
+        _ => writeln!(out, "{name}+{offset:#x} torn: {WHAT}"),
+    }
+}
