@@ -142,8 +142,8 @@ impl Rules {
     /// What the first record above the compaction mark must be.
     fn beginning(&mut self) {
         let Some(first) = self.first else { return };
-        // A store that was never compacted begins with its first write, revision 2.
-        let expected = if self.compact < 0 { 2 } else { self.compact + 1 };
+        // The first write of a store, compacted at its start or not at all, is revision 2.
+        let expected = self.compact.saturating_add(1).max(2);
         if self.undecodable == 0 && first.main > expected {
             let message = format!(
                 "the first record above the compaction mark {} is {first}, expected {expected}/0: records are missing",

@@ -305,7 +305,8 @@ fn marks(meta: &MetaRecords) -> Vec<Finding> {
         ("scheduledCompactRev", meta.scheduled_compact),
         ("finishedCompactRev", meta.finished_compact),
     ] {
-        if mark.is_some_and(|mark| mark.sub != 0 || mark.main < 1) {
+        // Servers accept a first compaction at revision 0.
+        if mark.is_some_and(|mark| mark.sub != 0 || mark.main < 0) {
             findings.push(Finding::damage(
                 "compaction-marks",
                 place(key),
