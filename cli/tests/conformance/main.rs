@@ -49,6 +49,7 @@ mod steward;
 mod suite;
 mod threads;
 mod told;
+mod torn;
 mod unchanged;
 mod writer;
 mod written;
@@ -70,6 +71,7 @@ fn main() {
     written::trials(&mut suite);
     fixtures::trials(&mut suite);
     crashed::trials(&mut suite);
+    torn::trials(&mut suite);
     if !arguments.list {
         eprintln!("conformance: ETCDSNAP_SEED={}", dataset::seed());
     }
