@@ -26,7 +26,7 @@ fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata")
 }
 
-fn unpack(name: &str) -> tempfile::TempDir {
+pub fn unpack(name: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let file = File::open(testdata().join(format!("members/{name}.tar.zst"))).unwrap();
     tar::Archive::new(zstd::Decoder::new(file).unwrap()).unpack(dir.path()).unwrap();
@@ -38,7 +38,7 @@ fn facts(name: &str) -> Value {
         .unwrap()
 }
 
-fn etcdsnap(args: &[&str]) -> Output {
+pub fn etcdsnap(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_etcdsnap")).args(args).output().unwrap()
 }
 
@@ -53,7 +53,7 @@ fn json(args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
