@@ -116,7 +116,12 @@ pub enum Command {
         after_help = "Types: metadata, entry, state, crc, snapshot; and kinds of entries: put, delete-range, txn, range, compaction, lease-grant, lease-revoke, lease-checkpoint, alarm, auth-…, cluster-…, downgrade-…, conf-change, v2, empty.\n\nExample:\n  etcdsnap wal /var/lib/etcd --type put,txn --key-prefix /registry/secrets/ -w json"
     )]
     Wal(Wal),
-    /// A tour on a small real member that ships with the program: info, verify, save, restore.
+    /// One verdict over db, WAL, snapfiles and membership, and the next command to run.
+    #[command(
+        after_help = "With several data dirs of one cluster it says which to recover from and where they differ.\n\nExample:\n  etcdsnap doctor /backup/cp1 /backup/cp2 /backup/cp3"
+    )]
+    Doctor(Doctor),
+    /// A tour on a small real member that ships with the program: doctor, info, verify, save, restore.
     #[command(after_help = "Example:\n  etcdsnap demo")]
     Demo,
     /// etcdutl's spelling of save, status and restore.
@@ -234,6 +239,17 @@ pub struct Showing {
     /// Keys and values in hex, as etcdctl shows them.
     #[arg(long)]
     pub hex: bool,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Data dirs or member dirs, of one cluster.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// The WAL of the one member that is looked at, when it is not in the member dir.
+    #[arg(long, value_name = "DIR")]
+    pub wal_dir: Option<PathBuf>,
 }
 
 /// Arguments of `wal`.

@@ -1,14 +1,16 @@
 //! Opens what a path names, brings a data dir's db up to date with its WAL, and makes sure afterwards that
 //! everything held still.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
     bolt::{self, Db, check},
     datadir::{self, Kind, Located, MemberFiles},
-    finding::Severity,
+    diagnose::Outcome,
+    finding::{Finding, Severity},
     limits::Limits,
+    pb::etcdserverpb::Metadata,
     replay::{self, Boot, BootError, RaftFiles, Report},
     schema::{MetaRecords, Store},
     snapshot::{Image, Trailer},
@@ -33,8 +35,11 @@ pub struct Input {
 #[derive(Debug)]
 struct Raft {
     files: RaftFiles,
+    member: MemberFiles,
     facts: WalFacts,
     state: State,
+    /// What the page check found in the file, where the state that is shown has new metas.
+    findings: Vec<Finding>,
 }
 
 /// What became of the WAL.
@@ -61,32 +66,35 @@ pub struct WalFacts {
     pub segments: usize,
     /// How it ends.
     pub end: Option<LogEnd>,
+    /// Whose it is.
+    pub metadata: Option<Metadata>,
 }
 
 /// Why the WAL was not applied.
 #[derive(Clone, Debug)]
 pub struct NotReplayed {
-    message: String,
+    /// The engine's reason.
+    pub error: Arc<replay::Error>,
     /// Whether the member's files are damaged, as opposed to not all there.
     pub damage: bool,
 }
 
 impl std::fmt::Display for NotReplayed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
+        self.error.fmt(f)
     }
 }
 
 impl std::error::Error for NotReplayed {}
 
 impl NotReplayed {
-    fn new(error: &replay::Error) -> Self {
-        let damage = match error {
+    fn new(error: replay::Error) -> Self {
+        let damage = match &error {
             replay::Error::Boot(BootError::NoLog { .. }) => false,
             replay::Error::Bolt(error) => error.is_damage(),
             _ => true,
         };
-        Self { message: error.to_string(), damage }
+        Self { error: Arc::new(error), damage }
     }
 }
 
@@ -135,13 +143,15 @@ impl Input {
             last_index: log.last_index(),
             commit: (!files.segments.is_empty()).then(|| log.hard_state.commit()),
             segments: files.segments.len(),
+            metadata: log.metadata,
             end: (!files.segments.is_empty()).then(|| log.end.clone()),
         };
         let commit = reading.commit.map(|commit| match commit {
             Commit::Known => replay::Commit::Known,
             Commit::All => replay::Commit::All,
         });
-        let outcome = (|| -> Result<_, Stop> {
+        let mut in_file = Vec::new();
+        let mut apply = || -> Result<_, Stop> {
             // A db that is older than the snapshot the log starts from makes way for the one received with it.
             let boot = boot(&self.source, files, &log, &raft)?;
             if let Some((boot, consistent_index)) = &boot
@@ -158,8 +168,8 @@ impl Input {
                 return Ok(None);
             };
             // Entries are applied to a sound tree alone; a damaged one is for the command to judge.
-            let findings = check::check(&db, &context.ui)?;
-            if findings.iter().any(|finding| finding.severity == Severity::Damage) {
+            in_file = check::check(&db, &context.ui)?;
+            if in_file.iter().any(|finding| finding.severity == Severity::Damage) {
                 return Ok(None);
             }
             let replayed = replay::replay(&db, &log, &boot, commit, &context.ui);
@@ -169,27 +179,29 @@ impl Input {
                 }
                 other => Ok(Some(other)),
             }
-        })();
-        let outcome = match outcome {
+        };
+        let outcome = match apply() {
             Ok(outcome) => outcome,
             Err(Stop::Boot(error)) => Some(Err(error.into())),
             Err(Stop::Other(error)) => return Err(error),
         };
         drop(log);
+        let mut findings = Vec::new();
         let state = match outcome {
             None => State::DbDamaged,
-            Some(Err(error)) => State::Failed(NotReplayed::new(&error)),
+            Some(Err(error)) => State::Failed(NotReplayed::new(error)),
             Some(Ok(replayed)) => {
                 if let Some(patched) = &replayed.patched {
                     self.source = self
                         .source
                         .overlaid(patched.offset, &patched.writes())
                         .context("apply the WAL")?;
+                    findings = in_file;
                 }
                 State::Replayed(Box::new(replayed.report))
             }
         };
-        self.raft = Some(Raft { files: raft, facts, state });
+        self.raft = Some(Raft { files: raft, member: files.clone(), facts, state, findings });
         Ok(self)
     }
 
@@ -225,12 +237,28 @@ impl Input {
         }
     }
 
+    /// What was found in the db file and cannot be seen in the state that is shown, such as a torn meta.
+    pub fn file_findings(&self) -> &[Finding] {
+        self.raft.as_ref().map_or(&[], |raft| &raft.findings)
+    }
+
     /// Why the WAL was not applied, although it should have been.
     pub fn not_replayed(&self) -> Option<&NotReplayed> {
         match &self.raft.as_ref()?.state {
             State::Failed(why) => Some(why),
             State::Replayed(_) | State::DbDamaged => None,
         }
+    }
+
+    /// The files of the member and what became of its log, when it was looked at.
+    pub fn member(&self) -> Option<(&MemberFiles, Outcome<'_>)> {
+        let raft = self.raft.as_ref()?;
+        let outcome = match &raft.state {
+            State::Replayed(report) => Outcome::Replayed(report),
+            State::DbDamaged => Outcome::DbDamaged,
+            State::Failed(why) => Outcome::Failed(&why.error),
+        };
+        Some((&raft.member, outcome))
     }
 
     /// What the WAL says of itself, when it was looked at.

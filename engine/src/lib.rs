@@ -3,6 +3,7 @@
 pub mod bolt;
 pub mod crc32c;
 pub mod datadir;
+pub mod diagnose;
 pub mod finding;
 pub mod ids;
 pub mod limits;

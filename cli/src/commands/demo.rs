@@ -2,17 +2,17 @@
 
 use std::{fs, path::Path};
 
-use super::{Context, info, restore, save, verify};
+use super::{Context, doctor, info, restore, save, verify};
 use crate::{
-    args::{Input, Inputs, Reading, Restore, Save},
+    args::{Doctor, Input, Inputs, Reading, Restore, Save},
     exit::Answer,
 };
 use anyhow::{Context as _, Result};
 
-/// A member whose etcd 3.6 was killed with a small Kubernetes cluster in it; see `testdata/README.md`.
-const MEMBER: &[u8] = include_bytes!("../../../testdata/members/kube-36.tar.zst");
+/// A member whose etcd 3.6 was killed while a third of its log was not in its db; see `testdata/README.md`.
+const MEMBER: &[u8] = include_bytes!("../../../testdata/members/crashed-36.tar.zst");
 
-/// Unpacks the member into a temporary directory and runs info, verify, save and restore on it.
+/// Unpacks the member into a temporary directory and runs doctor, info, verify, save and restore on it.
 pub fn run(context: &Context) -> Result<Answer> {
     let work = tempfile::Builder::new()
         .prefix("etcdsnap-demo-")
@@ -24,13 +24,14 @@ pub fn run(context: &Context) -> Result<Answer> {
     unpacked.with_context(|| format!("unpack the demo member to {}", work.path().display()))?;
     let data_dir = work.path().join("data");
     let (snapshot, restored) = (work.path().join("backup.db"), work.path().join("restored"));
-    let mut text = String::from(
-        "A member of a small Kubernetes cluster; its etcd 3.6 was killed. In a temporary directory:\n",
-    );
+    let mut text =
+        String::from("A member whose etcd 3.6 was killed under load. In a temporary directory:\n");
     let (data, backup) = (data_dir.display(), snapshot.display());
     let now = Reading::default;
     let input = || Input { path: data_dir.clone(), reading: now() };
     let inputs = |path: &Path| Inputs { paths: vec![path.to_path_buf()], reading: now() };
+    let doctor_args = Doctor { paths: vec![data_dir.clone()], wal_dir: None };
+    step(&mut text, &format!("etcdsnap doctor {data}"), &doctor::run(context, &doctor_args)?);
     step(&mut text, &format!("etcdsnap info {data}"), &info::run(context, &input())?);
     step(&mut text, &format!("etcdsnap verify {data}"), &verify::run(context, &inputs(&data_dir))?);
     let save =

@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use etcdsnap_engine::{
-    bolt::freelist::Freelist,
+    bolt::{check, freelist::Freelist},
     datadir::{self, RaftIdentity},
     finding::{Finding, Place, Severity},
-    mvcc::{KeyIndex, KeySpace},
+    mvcc::{KeyIndex, KeySpace, Scan},
     schema::{MetaRecords, Store, auth, members, small},
     snapshot::Trailer,
 };
@@ -82,7 +82,11 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
     let space = KeySpace::open(&store)?;
     let (meta, of_meta) = MetaRecords::read(&store)?;
     findings.extend(of_meta);
-    let index = KeyIndex::build(space.bucket(), i64::MAX, &context.ui)?;
+    // Side by side only over a sound tree: a page that many branches share would be read many times.
+    let pages = check::check(&db, &context.ui)?;
+    let sound = pages.iter().all(|finding| finding.severity != Severity::Damage);
+    let scan = if sound { Scan::Parallel } else { Scan::InOrder };
+    let index = KeyIndex::build_scanned(space.bucket(), i64::MAX, scan, &context.ui)?;
     let raft = input.located().member.as_ref().and_then(|(_, member)| {
         let wal_dir = reading.wal_dir.clone().unwrap_or_else(|| member.join("wal"));
         datadir::raft_identity(&wal_dir)

@@ -4,6 +4,7 @@ mod alarms;
 mod auth;
 mod check;
 mod demo;
+mod doctor;
 mod hashkv;
 mod info;
 mod keys;
@@ -98,6 +99,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Alarms(args) => alarms::run(&context, &args),
         Command::Members(args) => members::run(&context, &args),
         Command::Wal(args) => wal::run(&context, &args),
+        Command::Doctor(args) => doctor::run(&context, &args),
         Command::Demo => demo::run(&context),
     }
 }

@@ -94,8 +94,8 @@ pub fn save(
     let verification = verify(&input.image(), Limits::default(), &context.ui)
         .map_err(|error| input.explain(error))?;
     input.settle()?;
-    for finding in verification.findings.iter().filter(|finding| finding.severity != Severity::Note)
-    {
+    let findings = verification.findings.iter().chain(input.file_findings());
+    for finding in findings.filter(|finding| finding.severity != Severity::Note) {
         context.warn(&output::finding(finding));
     }
     if !verification.is_sound() {

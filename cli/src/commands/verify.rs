@@ -89,7 +89,7 @@ fn wal(input: &Input) -> Option<(String, Vec<Finding>)> {
         ),
         None => format!("{} segments, {entries}; not applied to the db", facts.segments),
     };
-    let mut findings = Vec::new();
+    let mut findings = input.file_findings().to_vec();
     if let Some(why) = input.not_replayed() {
         findings.push(if why.damage {
             Finding::damage("wal", Place::File, why.to_string())

@@ -18,7 +18,8 @@ pub struct Admin<'a> {
 }
 
 impl Admin<'_> {
-    fn send(&mut self, kind: &'static str, path: &str, body: Value) -> Result<Option<Value>> {
+    /// Sends and counts; `None` is a refusal.
+    pub fn send(&mut self, kind: &'static str, path: &str, body: Value) -> Result<Option<Value>> {
         let reply = self.gateway.send(path, &body).with_context(|| format!("{kind} {body}"))?;
         self.counts.add(kind, &reply);
         Ok(match reply {
@@ -30,8 +31,8 @@ impl Admin<'_> {
     /// Every request once or more; compacts twice while the others write `expected` revisions.
     pub fn run(&mut self, member: &Member, expected: i64) -> Result<()> {
         self.roles_and_users()?;
-        self.alarms(member)?;
-        self.membership(member)?;
+        self.alarms()?;
+        self.membership(&member.spec.peer_url)?;
         // The history must be compacted in its middle, with much written before and after.
         for share in [4, 2] {
             self.wait_for_revision(expected / share)?;
@@ -52,7 +53,7 @@ impl Admin<'_> {
         anyhow::bail!("revision {wanted} was not reached in 30 s")
     }
 
-    fn roles_and_users(&mut self) -> Result<()> {
+    pub fn roles_and_users(&mut self) -> Result<()> {
         for n in 0..6 {
             let (role, user) = (format!("role-{n}"), format!("user-{n}"));
             self.send("role add", "auth/role/add", json!({"name": role}))?;
@@ -88,10 +89,15 @@ impl Admin<'_> {
         Ok(())
     }
 
+    /// The id of the member asked, in decimal.
+    pub fn own_id(&self) -> Result<String> {
+        let status = self.gateway.call("maintenance/status", &json!({}))?;
+        Ok(id(&status["header"]["member_id"])?.to_string())
+    }
+
     /// NOSPACE for a moment: the other connections' puts are refused meanwhile.
-    fn alarms(&mut self, member: &Member) -> Result<()> {
-        let status = member.gateway().call("maintenance/status", &json!({}))?;
-        let own = id(&status["header"]["member_id"])?.to_string();
+    fn alarms(&mut self) -> Result<()> {
+        let own = self.own_id()?;
         for (kind, action) in [("alarm activate", "ACTIVATE"), ("alarm deactivate", "DEACTIVATE")] {
             let body = json!({"action": action, "memberID": own, "alarm": "NOSPACE"});
             self.send(kind, "maintenance/alarm", body)?;
@@ -100,12 +106,11 @@ impl Admin<'_> {
     }
 
     /// A learner that never comes up, an address that changes and changes back.
-    fn membership(&mut self, member: &Member) -> Result<()> {
+    pub fn membership(&mut self, peer_url: &str) -> Result<()> {
         let learner = json!({"peerURLs": [free_url()?], "isLearner": true});
         let added = self.send("member add learner", "cluster/member/add", learner)?;
-        let status = member.gateway().call("maintenance/status", &json!({}))?;
-        let own = id(&status["header"]["member_id"])?.to_string();
-        let here = member.spec.peer_url.clone();
+        let own = self.own_id()?;
+        let here = peer_url.to_owned();
         for url in [here.replace("127.0.0.1", "localhost"), here] {
             let body = json!({"ID": own, "peerURLs": [url]});
             self.send("member update", "cluster/member/update", body)?;

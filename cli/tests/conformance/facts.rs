@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::gateway::{Gateway, Reply, id, int, key, list, text};
+use crate::load::ROOT_PASSWORD;
 use crate::peers::{HashKv, Line, etcdctl};
+use crate::server::Member;
 
 /// A live key as a range request shows it; key and value in base64.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +73,8 @@ pub fn content(gateway: &Gateway) -> Result<Content> {
     })
 }
 
-fn kv(kv: &Value) -> Result<Kv> {
+/// A key as etcd's JSON shows it.
+pub fn kv(kv: &Value) -> Result<Kv> {
     Ok(Kv {
         key: text(&kv["key"]),
         value: text(&kv["value"]),
@@ -144,6 +147,26 @@ pub fn members(gateway: &Gateway) -> Result<(u64, Vec<MemberFact>)> {
 
 /// The member's HashKV at `revision` (0: the latest), or the reason for its refusal.
 pub fn hashkv(line: Line, client_url: &str, gateway: &Gateway, revision: i64) -> Result<HashKv> {
+    hashkv_as(None, line, client_url, gateway, revision)
+}
+
+/// The member's latest HashKV, asked by a user who may do everything when `auth` is on.
+pub fn latest_hashkv(member: &Member, gateway: &Gateway, auth: bool) -> Result<HashKv> {
+    let root = format!("root:{ROOT_PASSWORD}");
+    let user = auth.then_some(root.as_str());
+    let ask = |revision| hashkv_as(user, member.spec.line, &member.client_url, gateway, revision);
+    let hash = ask(0)?;
+    // A compaction at revision 0 leaves its hash in the cache of 3.5 and later, under revision 0.
+    if hash.compact_revision < 0 { ask(hash.hash_revision) } else { Ok(hash) }
+}
+
+fn hashkv_as(
+    user: Option<&str>,
+    line: Line,
+    client_url: &str,
+    gateway: &Gateway,
+    revision: i64,
+) -> Result<HashKv> {
     let hash = |answer: &Value, header: &Value| -> Result<HashKv> {
         let current = int(&header["revision"])?;
         Ok(HashKv {
@@ -156,7 +179,7 @@ pub fn hashkv(line: Line, client_url: &str, gateway: &Gateway, revision: i64) ->
         // 3.4 has the call, but does not offer it through the gateway.
         let revision = revision.to_string();
         let args = ["endpoint", "hashkv", "--rev", &revision].map(std::ffi::OsStr::new);
-        let answer = etcdctl(line, client_url, None, &args)?;
+        let answer = etcdctl(line, client_url, user, &args)?;
         let answer = &answer[0]["HashKV"];
         return hash(answer, &answer["header"]).with_context(|| format!("{answer}"));
     }

@@ -106,13 +106,14 @@ fn freelist_on_a_leaf() -> Result<()> {
 }
 
 /// An unpacked fixture.
-struct Fixture {
-    root: PathBuf,
-    facts: Value,
+pub struct Fixture {
+    pub root: PathBuf,
+    pub facts: Value,
 }
 
 impl Fixture {
-    fn unpack(name: &str, dir: &Path) -> Result<Self> {
+    /// Unpacks `name` below `dir`.
+    pub fn unpack(name: &str, dir: &Path) -> Result<Self> {
         let root = dir.join("fixture");
         let packed = fixtures_dir().join(format!("{name}.tar.zst"));
         let file = File::open(&packed).with_context(|| format!("opening {}", packed.display()))?;
@@ -126,7 +127,7 @@ impl Fixture {
     }
 
     /// Every data dir, by name.
-    fn data_dirs(&self) -> Result<Vec<PathBuf>> {
+    pub fn data_dirs(&self) -> Result<Vec<PathBuf>> {
         let mut dirs: Vec<PathBuf> = fs::read_dir(&self.root)?
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<_, _>>()?;

@@ -77,7 +77,7 @@ impl Counts {
         }
     }
 
-    fn merge(&mut self, other: Counts) {
+    pub fn merge(&mut self, other: Counts) {
         for (kind, count) in other.done {
             *self.done.entry(kind).or_default() += count;
         }
@@ -87,7 +87,7 @@ impl Counts {
         self.messages.extend(other.messages);
     }
 
-    fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.done.values().chain(self.refused.values()).sum()
     }
 

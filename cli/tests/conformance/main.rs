@@ -22,15 +22,20 @@
 mod admin;
 mod boot;
 mod bumped;
+mod crash;
+mod crashed;
 mod damage;
 mod dataset;
 mod facts;
 mod files;
 mod fixtures;
 mod gateway;
+mod judge;
 mod killed;
+mod limited;
 mod load;
 mod locked;
+mod logged;
 mod numbers;
 mod oracles;
 mod ours;
@@ -40,6 +45,7 @@ mod restoring;
 mod run;
 mod saving;
 mod server;
+mod steward;
 mod suite;
 mod threads;
 mod told;
@@ -63,6 +69,7 @@ fn main() {
     killed::trials(&mut suite);
     written::trials(&mut suite);
     fixtures::trials(&mut suite);
+    crashed::trials(&mut suite);
     if !arguments.list {
         eprintln!("conformance: ETCDSNAP_SEED={}", dataset::seed());
     }

@@ -6,7 +6,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use serde_json::Value;
 
+use crate::facts::MemberFact;
+use crate::gateway::{list, text};
 use crate::peers::HashKv;
 use crate::restore_flags::RestoreFlags;
 use crate::run::{Ran, run};
@@ -97,6 +100,22 @@ pub fn words<'a>(words: &[&'a str], path: &'a Path, more: &[&'a str]) -> Vec<&'a
 pub fn status(path: &Path, more: &[&str]) -> Result<Status> {
     let ran = succeed(&[words(&["status", "-w", "json"], path, more)].concat())?;
     serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))
+}
+
+/// `members -w json`: the members the database names.
+pub fn members(path: &Path, more: &[&str]) -> Result<Vec<MemberFact>> {
+    let ran = succeed(&words(&["members", "-w", "json"], path, more))?;
+    let answer: Value = serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))?;
+    let member = |member: &Value| -> Result<MemberFact> {
+        let id = text(&member["id"]);
+        Ok(MemberFact {
+            id: u64::from_str_radix(&id, 16).with_context(|| format!("{id:?} as an id"))?,
+            name: text(&member["name"]),
+            peer_urls: list(&member["peerURLs"]).iter().map(text).collect(),
+            is_learner: member["isLearner"] == Value::Bool(true),
+        })
+    };
+    list(&answer["members"]).iter().map(member).collect()
 }
 
 /// HashKV at `revision`; 0 asks for the latest, and leaves the flag out.

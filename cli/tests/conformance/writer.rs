@@ -14,7 +14,7 @@ const TTL_SECONDS: i64 = 90_000;
 
 /// A connection that reads and writes keys and leases.
 pub struct Writer<'a> {
-    gateway: Gateway,
+    pub gateway: Gateway,
     rng: Rng,
     keys: Vec<Vec<u8>>,
     /// Ids of the leases this connection granted and did not revoke.
@@ -48,18 +48,24 @@ impl<'a> Writer<'a> {
 
     pub fn run(&mut self, operations: u64) -> Result<()> {
         for _ in 0..operations {
-            let (kind, path, body) = self.operation();
-            let reply = self.gateway.send(path, &body).with_context(|| format!("{kind} {body}"))?;
-            self.counts.add(kind, &reply);
-            if let Reply::Done(answer) = &reply {
-                let seen = int(&answer["header"]["revision"])?;
-                self.revision.fetch_max(seen, Ordering::Relaxed);
-                if kind == "lease grant" {
-                    self.leases.push(int(&answer["ID"])?);
-                }
-            }
+            self.step()?;
         }
         Ok(())
+    }
+
+    /// One request.
+    pub fn step(&mut self) -> Result<Reply> {
+        let (kind, path, body) = self.operation();
+        let reply = self.gateway.send(path, &body).with_context(|| format!("{kind} {body}"))?;
+        self.counts.add(kind, &reply);
+        if let Reply::Done(answer) = &reply {
+            let seen = int(&answer["header"]["revision"])?;
+            self.revision.fetch_max(seen, Ordering::Relaxed);
+            if kind == "lease grant" {
+                self.leases.push(int(&answer["ID"])?);
+            }
+        }
+        Ok(reply)
     }
 
     fn operation(&mut self) -> (&'static str, &'static str, Value) {

@@ -33,7 +33,7 @@ pub fn unpack(name: &str) -> tempfile::TempDir {
     dir
 }
 
-fn facts(name: &str) -> Value {
+pub fn facts(name: &str) -> Value {
     serde_json::from_slice(&fs::read(testdata().join(format!("members/{name}.json"))).unwrap())
         .unwrap()
 }
@@ -42,7 +42,7 @@ pub fn etcdsnap(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_etcdsnap")).args(args).output().unwrap()
 }
 
-fn json(args: &[&str]) -> Value {
+pub fn json(args: &[&str]) -> Value {
     let output = etcdsnap(args);
     assert_eq!(
         output.status.code(),
@@ -58,7 +58,7 @@ pub fn text(path: &Path) -> &str {
 }
 
 /// Every file below `root` with its bytes and modification time.
-fn state(root: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
+pub fn state(root: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
     let mut found = BTreeMap::new();
     let mut pending = vec![root.to_path_buf()];
     while let Some(path) = pending.pop() {

@@ -1,6 +1,7 @@
 //! The program as people and scripts meet it, on real data and without any peer.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod crashed;
 mod facts;
 mod golden;
 mod shell;

@@ -154,8 +154,11 @@ impl<'a> Bucket<'a> {
         let pages = self.db.pages_in_file();
         let mut budget = pages;
         while let Some(id) = pending.pop() {
-            budget = budget.checked_sub(1).ok_or(Error::TooManyPages { page: id, pages })?;
-            match self.db.node(id)? {
+            let page = self.db.page(id)?;
+            budget = budget
+                .checked_sub(page.physical())
+                .ok_or(Error::TooManyPages { page: id, pages })?;
+            match page.node()? {
                 Node::Leaf(leaf) => {
                     if let Some(item) = last_of(leaf)? {
                         return Ok(Some(item));

@@ -160,6 +160,16 @@ pub enum Error {
         /// Pages below the high water mark.
         pages: u64,
     },
+    /// A leaf whose elements claim more bytes than it has: some are claimed twice.
+    #[error(
+        "page {page} element {index}: the elements up to here claim more bytes than the page has: they share bytes"
+    )]
+    SharedBytes {
+        /// The page.
+        page: PageId,
+        /// The first element for which no bytes are left.
+        index: usize,
+    },
     /// A bucket's value too short for a bucket header or its inline page.
     #[error("page {page} element {index}: bucket value of {len} bytes is too short")]
     BucketValue {
@@ -208,6 +218,7 @@ impl Error {
             | Error::TooDeep { page, .. }
             | Error::TooManyPages { page, .. } => Place::Page(page.0),
             Error::ElementBounds { page, index, .. }
+            | Error::SharedBytes { page, index }
             | Error::BucketValue { page, index, .. }
             | Error::InlinePage { page, index, .. } => {
                 Place::Element { page: page.0, index: *index }
@@ -229,6 +240,7 @@ impl Error {
             Error::UnknownFlags { .. } | Error::WrongKind { .. } => "page-type",
             Error::Overflow { .. } => "overflow",
             Error::Elements { .. } | Error::ElementBounds { .. } => "element-bounds",
+            Error::SharedBytes { .. } => "unpacked",
             Error::EmptyBranch { .. } => "empty-branch",
             Error::TooDeep { .. } | Error::TooManyPages { .. } => "cycle",
             Error::BucketValue { .. } | Error::InlinePage { .. } => "bucket",

@@ -100,6 +100,11 @@ impl<'a> Page<'a> {
         Self { id, header, bytes }
     }
 
+    /// Physical pages it takes, overflow included.
+    pub fn physical(&self) -> u64 {
+        1 + u64::from(self.header.overflow)
+    }
+
     /// All bytes of the page, header and overflow included.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
@@ -167,8 +172,76 @@ impl<'a> Elements<'a> {
         })
     }
 
+    /// Where the element's bytes begin, from the start of the page, and how many there are.
+    fn span(&self, index: usize, kind: Kind) -> Option<(u64, u64)> {
+        let at = self.offset(index);
+        let read = |field| self.raw.u32_le(at + field).map(u64::from);
+        let (pos, size) = match kind {
+            Kind::Branch => (read(layout::BRANCH_POS)?, read(layout::BRANCH_KSIZE)?),
+            Kind::Leaf => {
+                (read(layout::LEAF_POS)?, read(layout::LEAF_KSIZE)? + read(layout::LEAF_VSIZE)?)
+            }
+        };
+        Some((at as u64 + pos, size))
+    }
+
+    /// The first element that does not begin where the one before it ends, or the first one right
+    /// behind the table. Source: bbolt `node.write`, the same in every version.
+    fn unpacked(&self, kind: Kind) -> Option<Unpacked> {
+        let mut expected = self.data as u64;
+        for index in 0..self.count {
+            let (start, size) = self.span(index, kind)?;
+            if start != expected {
+                return Some(Unpacked { page: self.page, index, expected, start });
+            }
+            expected = start + size;
+        }
+        None
+    }
+
+    /// How many of the first elements can have bytes of their own: beyond them the page has fewer
+    /// bytes than its elements claim, so some are claimed twice.
+    fn disjoint(&self, kind: Kind) -> usize {
+        let mut left = self.raw.len().saturating_sub(self.data) as u64;
+        (0..self.count)
+            .find(|&index| {
+                let rest = self.span(index, kind).and_then(|(_, size)| left.checked_sub(size));
+                rest.map(|rest| left = rest).is_none()
+            })
+            .unwrap_or(self.count)
+    }
+
     fn missing(&self) -> Error {
         Error::Elements { page: self.page, count: self.count as u64, len: self.raw.len() }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Branch,
+    Leaf,
+}
+
+/// An element that stands elsewhere than bbolt puts it; it may share bytes with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unpacked {
+    /// The page, or for an inline bucket the page that holds it.
+    pub page: PageId,
+    /// The element's index in its page.
+    pub index: usize,
+    /// Byte at which it should begin, from the start of the page.
+    pub expected: u64,
+    /// Byte at which it begins.
+    pub start: u64,
+}
+
+impl fmt::Display for Unpacked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { page, index, expected, start } = self;
+        write!(
+            f,
+            "page {page} element {index}: begins at byte {start} of its page, expected {expected}, where the one before it ends: elements may share bytes"
+        )
     }
 }
 
@@ -235,6 +308,18 @@ impl<'a> Leaf<'a> {
     /// All elements in order.
     pub fn items(self) -> impl Iterator<Item = Result<Item<'a>, Error>> + 'a {
         (0..self.elements.count).map(move |index| self.item(index))
+    }
+
+    /// The first element that is not where bbolt puts it; `None` when all are packed in order behind
+    /// the element table.
+    pub fn unpacked(&self) -> Option<Unpacked> {
+        self.elements.unpacked(Kind::Leaf)
+    }
+
+    /// How many of the first elements can have bytes of their own. Fewer than [`Leaf::count`] means
+    /// that elements share bytes, and that reading all of them costs more than the page's size.
+    pub fn disjoint(&self) -> usize {
+        self.elements.disjoint(Kind::Leaf)
     }
 
     /// Keys and values of all elements as one run of bytes, when they are packed in element order
@@ -306,6 +391,16 @@ impl<'a> Branch<'a> {
     /// Number of children, at least 1.
     pub fn count(&self) -> usize {
         self.elements.count
+    }
+
+    /// The first element that is not where bbolt puts it; as [`Leaf::unpacked`].
+    pub fn unpacked(&self) -> Option<Unpacked> {
+        self.elements.unpacked(Kind::Branch)
+    }
+
+    /// How many of the first elements can have keys of their own; as [`Leaf::disjoint`].
+    pub fn disjoint(&self) -> usize {
+        self.elements.disjoint(Kind::Branch)
     }
 
     /// Child `index`.

@@ -89,7 +89,8 @@ pub struct Leaves<'a> {
     /// Branches on the way down, each with the index of the child to visit next.
     stack: Vec<(Branch<'a>, usize)>,
     depth: usize,
-    /// Pages that may still be met: a sound tree has each page once.
+    /// Physical pages that may still be met: a sound tree has each page once. Were an overflowing
+    /// page counted as one, a small file could have its largest page read once for each other page.
     budget: u64,
 }
 
@@ -97,19 +98,20 @@ impl<'a> Leaves<'a> {
     fn advance(&mut self) -> Result<Option<Leaf<'a>>, Error> {
         loop {
             let id = match self.next.take() {
-                Some(Root::Inline(leaf)) => return Ok(Some(leaf)),
+                Some(Root::Inline(leaf)) => return own_bytes(leaf).map(Some),
                 Some(Root::Page(id)) => id,
                 None => match self.next_child()? {
                     Some(id) => id,
                     None => return Ok(None),
                 },
             };
+            let page = self.db.page(id)?;
             self.budget = self
                 .budget
-                .checked_sub(1)
+                .checked_sub(page.physical())
                 .ok_or(Error::TooManyPages { page: id, pages: self.db.pages_in_file() })?;
-            match self.db.node(id)? {
-                Node::Leaf(leaf) => return Ok(Some(leaf)),
+            match page.node()? {
+                Node::Leaf(leaf) => return own_bytes(leaf).map(Some),
                 Node::Branch(branch) => {
                     let limit = self.db.limits().max_depth;
                     if self.depth + self.stack.len() >= limit {
@@ -132,6 +134,15 @@ impl<'a> Leaves<'a> {
         }
         Ok(None)
     }
+}
+
+/// Refuses a leaf that costs more to read than its size.
+fn own_bytes(leaf: Leaf<'_>) -> Result<Leaf<'_>, Error> {
+    let index = leaf.disjoint();
+    if index < leaf.count() {
+        return Err(Error::SharedBytes { page: leaf.page(), index });
+    }
+    Ok(leaf)
 }
 
 impl<'a> Iterator for Leaves<'a> {

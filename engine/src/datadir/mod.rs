@@ -5,10 +5,12 @@
 mod foreign;
 mod identity;
 mod member;
+mod running;
 
 pub use foreign::{Foreign, foreign};
 pub use identity::{RaftIdentity, raft_identity};
 pub use member::MemberFiles;
+pub use running::is_running;
 
 use std::path::{Path, PathBuf};
 

@@ -14,7 +14,7 @@ use crate::{
         walk::Subtree,
     },
     progress::Progress,
-    schema::RecordError,
+    schema::{RecordError, RecordKey},
 };
 
 /// Where a record stands: page and element in one word, so that an index of millions stays small.
@@ -115,7 +115,20 @@ impl<'a> KeyIndex<'a> {
         at: i64,
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        Self::build_watched(bucket, at, Scan::Parallel, progress, || Plain).map(|(index, _)| index)
+        Self::build_scanned(bucket, at, Scan::Parallel, progress)
+    }
+
+    /// As [`KeyIndex::build`], of a page tree that need not be sound when `scan` is [`Scan::InOrder`].
+    ///
+    /// # Errors
+    /// When a page or a record is damaged.
+    pub fn build_scanned(
+        bucket: Option<&Bucket<'a>>,
+        at: i64,
+        scan: Scan,
+        progress: &dyn Progress,
+    ) -> Result<Self, Error> {
+        Self::build_watched(bucket, at, scan, progress, || Plain).map(|(index, _)| index)
     }
 
     /// As [`KeyIndex::build`], with a watch that sees every record and every succession.
@@ -241,9 +254,13 @@ impl<'a, W: Watch<'a>> Run<'a, W> {
             }
             for item in leaf.items() {
                 let item = item?;
+                // By its key, before the value is decoded. Not the end of the run: in a damaged tree
+                // smaller revisions may follow.
+                let beyond = |key: &RecordKey| key.revision.main > at;
+                if !item.is_bucket() && RecordKey::parse(item.key).as_ref().is_ok_and(beyond) {
+                    continue;
+                }
                 match Record::parse(&item) {
-                    // Not the end of the run: in a damaged tree smaller revisions may follow.
-                    Ok(record) if record.key.revision.main > at => {}
                     Ok(record) => self.add(&item, &record)?,
                     Err(error) => self.watch.undecodable(&item, error)?,
                 }

@@ -55,8 +55,8 @@ pub fn judge(
     let mut firsts = Vec::new();
     index.for_each_first(|record| firsts.extend(first_of_key(record, compact)))?;
     index.for_each_live(|record| firsts.extend(lease_of(record, leases)))?;
-    firsts.sort();
     firsts.into_iter().for_each(|finding| rules.report(finding));
+    rules.keep_first();
     if rules.dropped > 0 {
         let message = format!("{} more findings in the key space are not listed", rules.dropped);
         rules.findings.push(Finding::damage("more-findings", Place::File, message));
@@ -118,11 +118,21 @@ struct Rules {
 
 impl Rules {
     fn report(&mut self, finding: Finding) {
-        if self.findings.len() < self.max_findings {
-            self.findings.push(finding);
-        } else {
-            self.dropped += 1;
+        self.findings.push(finding);
+        if self.findings.len() >= self.max_findings.saturating_mul(2).max(64) {
+            self.keep_first();
         }
+    }
+
+    /// Keeps the first findings by place. The first of all are among the first of every run, so what
+    /// is kept does not depend on where runs begin, nor on the order in which they report.
+    fn keep_first(&mut self) {
+        if self.findings.len() <= self.max_findings {
+            return;
+        }
+        self.findings.sort_unstable_by(|a, b| (&a.place, a).cmp(&(&b.place, b)));
+        self.dropped += (self.findings.len() - self.max_findings) as u64;
+        self.findings.truncate(self.max_findings);
     }
 
     fn damage(&mut self, code: &'static str, at: Revision, message: String) {
@@ -132,8 +142,8 @@ impl Rules {
     /// What the first record above the compaction mark must be.
     fn beginning(&mut self) {
         let Some(first) = self.first else { return };
-        // A store that was never compacted begins with its first write, revision 2.
-        let expected = if self.compact < 0 { 2 } else { self.compact + 1 };
+        // The first write of a store, compacted at its start or not at all, is revision 2.
+        let expected = self.compact.saturating_add(1).max(2);
         if self.undecodable == 0 && first.main > expected {
             let message = format!(
                 "the first record above the compaction mark {} is {first}, expected {expected}/0: records are missing",

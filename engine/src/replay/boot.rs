@@ -3,6 +3,7 @@
 use super::{Line, membership};
 use crate::{
     datadir::MemberFiles,
+    ids::MemberId,
     pb::{entry::Decoded, raftpb},
     schema::{MetaRecords, meta::ConfState},
     snapfile::{self, SnapfileName},
@@ -50,6 +51,14 @@ pub enum BootError {
     /// Entries are missing.
     #[error(transparent)]
     Gap(#[from] IndexGap),
+    /// The log is another member's.
+    #[error(
+        "the log belongs to member {member}, which the db does not know: it is another member's log or db"
+    )]
+    Foreign {
+        /// The member the log names.
+        member: MemberId,
+    },
     /// The log starts behind what the db contains: its beginning is gone, or it belongs to another db.
     #[error(
         "the db contains entries up to {db}, the log begins behind {start} and has no db of its own"

@@ -12,7 +12,7 @@ use crate::{
     ids::MemberId,
     pb::entry::Decoded,
     progress::Progress,
-    schema::{MetaRecords, Store, meta::ConfState},
+    schema::{MetaRecords, Store, members, meta::ConfState},
     wal::{Log, LogEnd},
 };
 
@@ -66,6 +66,9 @@ pub fn replay(
     let store = Store::new(*db);
     let (meta, _) = MetaRecords::read(&store)?;
     let consistent_index = meta.consistent_index.unwrap_or_default();
+    if let Some(member) = foreign(&store, log, boot)? {
+        return Err(BootError::Foreign { member }.into());
+    }
     let target = boot.target(log, consistent_index, commit)?;
     let mut report = Report {
         line: boot.line,
@@ -122,6 +125,22 @@ pub fn replay(
     report.resalted = state.auth().resalted().clone();
     let patched = image::patch(db, state)?;
     Ok(Replayed { patched: Some(patched), report })
+}
+
+/// The member the log names, if the db knows members and not this one.
+///
+/// A restore by etcd 3.4 leaves the old cluster's members in the db, so that nothing follows from it there.
+fn foreign(
+    store: &Store<'_>,
+    log: &Log<'_>,
+    boot: &Boot<'_>,
+) -> Result<Option<MemberId>, BoltError> {
+    let Some(metadata) = log.metadata else { return Ok(None) };
+    let own = MemberId(metadata.node_id());
+    let listed = members::members(store)?.records;
+    let known = listed.iter().any(|member| member.id == own)
+        || members::removed(store)?.records.contains(&own);
+    Ok((boot.line > Line::V3_4 && !listed.is_empty() && !known).then_some(own))
 }
 
 impl Report {

@@ -143,12 +143,12 @@ impl<'a> State<'a> {
         }
         let gate = self.alarms.gate();
         if gate.auth
-            && let Err(refusal) = self.auth.permits(request, &self.keys)?
+            && let Err(refusal) = self.auth.permits(self.line, request, &self.keys)?
         {
             // The gates stand before the permissions; both refuse, and nothing more can be told apart.
             return Ok(Err(refusal));
         }
-        if let Err(refusal) = shut(gate, request) {
+        if let Err(refusal) = shut(self.line, gate, request) {
             return Ok(Err(refusal));
         }
         if request.range.is_some() {
@@ -270,7 +270,7 @@ fn outcome(done: Result<(), Refusal>) -> Outcome {
 }
 
 /// What alarms refuse.
-fn shut(gate: Gate, request: &InternalRaftRequest) -> Result<(), Refusal> {
+fn shut(line: Line, gate: Gate, request: &InternalRaftRequest) -> Result<(), Refusal> {
     let writes = request.put.is_some() || request.lease_grant.is_some();
     let on_keys = writes
         || request.range.is_some()
@@ -281,7 +281,7 @@ fn shut(gate: Gate, request: &InternalRaftRequest) -> Result<(), Refusal> {
     if gate.corrupt && on_keys {
         return Err(Refusal::Corrupt);
     }
-    let costs = request.txn.as_ref().is_some_and(|txn| txn::cost(txn) > 0);
+    let costs = request.txn.as_ref().is_some_and(|txn| txn::cost(txn, line) > 0);
     if gate.no_space && (writes || costs) {
         return Err(Refusal::NoSpace);
     }

@@ -53,15 +53,15 @@ pub fn apply(
 }
 
 /// What the puts of a transaction cost, in bytes, the dearer branch counting: while the backend is full, a
-/// transaction that costs something is refused.
-pub fn cost(txn: &TxnRequest) -> u64 {
+/// transaction that costs something is refused. 3.4 does not look into nested ones. Source: etcd `quota.go`.
+pub fn cost(txn: &TxnRequest, line: Line) -> u64 {
     const OVERHEAD: u64 = 256;
     let branch = |ops: &[RequestOp]| {
         ops.iter().fold(0_u64, |sum, op| {
             sum.saturating_add(match &op.request {
                 Some(Request::Put(put)) => OVERHEAD + put.key.len() as u64 + put.value.len() as u64,
-                Some(Request::Txn(nested)) => cost(nested),
-                Some(Request::Range(_) | Request::DeleteRange(_)) | None => 0,
+                Some(Request::Txn(nested)) if line > Line::V3_4 => cost(nested, line),
+                Some(Request::Txn(_) | Request::Range(_) | Request::DeleteRange(_)) | None => 0,
             })
         })
     };
@@ -229,4 +229,23 @@ fn execute(
         }
     }
     Ok(Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb::kvpb::PutRequest;
+
+    #[test]
+    fn nested_puts_cost_something_from_3_5_on() {
+        let put = PutRequest { key: b"k".to_vec(), value: b"vv".to_vec(), ..PutRequest::default() };
+        let of = |request| TxnRequest {
+            success: vec![RequestOp { request: Some(request) }],
+            ..TxnRequest::default()
+        };
+        let flat = of(Request::Put(put));
+        let nested = of(Request::Txn(flat.clone()));
+        assert_eq!((cost(&flat, Line::V3_4), cost(&nested, Line::V3_4)), (259, 0));
+        assert_eq!((cost(&flat, Line::V3_5), cost(&nested, Line::V3_5)), (259, 259));
+    }
 }

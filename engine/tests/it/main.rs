@@ -1,15 +1,18 @@
 //! Integration tests of the engine.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod bombs;
 mod buckets;
 mod damage;
 mod hostile;
 mod layering;
 mod members;
+mod named;
 mod patch;
 mod replay;
 mod restored;
 mod rules;
 mod source;
+mod wal;
 mod write;
 mod write_bbolt;

@@ -13,7 +13,7 @@ use crate::{
         bucket::{Bucket, Root},
         freelist::Freelist,
         layout,
-        page::{Item, Leaf, Node, Page},
+        page::{Item, Leaf, Node, Page, Unpacked},
     },
     finding::{Finding, Place},
     progress::Progress,
@@ -49,7 +49,7 @@ struct Exact<'a, 'p> {
     db: Db<'a>,
     reached: PageSet,
     freed: PageSet,
-    /// Page visits left: shared pages are walked again as bbolt does, circles must end.
+    /// Physical pages left to visit: shared pages are walked again as bbolt does, circles must end.
     budget: u64,
     findings: Vec<Finding>,
     dropped: u64,
@@ -183,6 +183,7 @@ impl<'a> Exact<'a, '_> {
                 return;
             }
         };
+        self.budget = self.budget.saturating_sub(u64::from(page.header.overflow));
         self.claim(id, page.header.overflow, stack);
         if self.freed.contains(id) {
             self.report(
@@ -212,6 +213,7 @@ impl<'a> Exact<'a, '_> {
     fn descend(&mut self, page: &Page<'a>, stack: &mut Vec<PageId>, nested: &mut Vec<Bucket<'a>>) {
         match page.node() {
             Ok(Node::Branch(branch)) => {
+                self.unpacked(branch.unpacked());
                 for index in 0..branch.count() {
                     match branch.child_page(index) {
                         Ok(child) => self.references(child, stack, nested),
@@ -225,9 +227,19 @@ impl<'a> Exact<'a, '_> {
         }
     }
 
-    /// What bbolt does not look at: element bounds and flags, empty keys, bucket values.
+    /// Elements that stand elsewhere than bbolt puts them: once a page, at the first of them.
+    fn unpacked(&mut self, found: Option<Unpacked>) {
+        if let Some(found) = found {
+            let place = Place::Element { page: found.page.0, index: found.index };
+            self.report("unpacked", place, found.to_string());
+        }
+    }
+
+    /// What bbolt does not look at: element bounds and flags, empty keys, bucket values. Elements for
+    /// which no bytes are left are not looked at: reading them all could take the page's size squared.
     fn leaf(&mut self, leaf: Leaf<'a>, nested: &mut Vec<Bucket<'a>>) {
-        for item in leaf.items() {
+        self.unpacked(leaf.unpacked());
+        for item in leaf.items().take(leaf.disjoint()) {
             let item = match item {
                 Ok(item) => item,
                 Err(error) => {
@@ -238,12 +250,10 @@ impl<'a> Exact<'a, '_> {
             self.element(&item);
             if item.is_bucket() {
                 match Bucket::from_item(self.db, &item) {
-                    Ok(bucket) => {
-                        if let Root::Inline(leaf) = bucket.root() {
-                            self.inline(leaf, &item, 0);
-                        }
-                        nested.push(bucket);
-                    }
+                    Ok(bucket) => match bucket.root() {
+                        Root::Inline(leaf) => self.inline(leaf, &item, 0, nested),
+                        Root::Page(_) => nested.push(bucket),
+                    },
                     Err(error) => self.error(&error),
                 }
             }
@@ -267,9 +277,22 @@ impl<'a> Exact<'a, '_> {
     }
 
     /// An inline bucket, which bbolt does not check at all.
-    fn inline(&mut self, leaf: Leaf<'a>, holder: &Item<'a>, depth: usize) {
+    ///
+    /// Page buckets within it go to `nested`, so that buckets within buckets are counted as one depth.
+    fn inline(
+        &mut self,
+        leaf: Leaf<'a>,
+        holder: &Item<'a>,
+        depth: usize,
+        nested: &mut Vec<Bucket<'a>>,
+    ) {
+        if let Some(found) = leaf.unpacked() {
+            let message = format!("inline bucket {}: {found}", hex(holder.key));
+            let place = Place::Element { page: holder.page.0, index: holder.index };
+            self.report("unpacked", place, message);
+        }
         let mut previous: Option<&[u8]> = None;
-        for item in leaf.items() {
+        for item in leaf.items().take(leaf.disjoint()) {
             let item = match item {
                 Ok(item) => item,
                 Err(error) => {
@@ -293,11 +316,15 @@ impl<'a> Exact<'a, '_> {
                 self.report("key-order", place, message);
             }
             previous = Some(item.key);
-            if item.is_bucket() && depth < self.db.limits().max_depth {
+            if item.is_bucket() {
+                let limit = self.db.limits().max_depth;
                 match Bucket::from_item(self.db, &item) {
                     Ok(bucket) => match bucket.root() {
-                        Root::Inline(leaf) => self.inline(leaf, &item, depth + 1),
-                        Root::Page(_) => self.bucket(&bucket, depth + 1),
+                        Root::Inline(leaf) if depth + 1 < limit => {
+                            self.inline(leaf, &item, depth + 1, nested);
+                        }
+                        Root::Inline(_) => self.error(&Error::TooDeep { page: item.page, limit }),
+                        Root::Page(_) => nested.push(bucket),
                     },
                     Err(error) => self.error(&error),
                 }
@@ -319,12 +346,13 @@ impl<'a> Exact<'a, '_> {
         self.budget -= 1;
         // What cannot be read was reported by the walk over references.
         let node = self.db.page(id).ok()?;
+        self.budget = self.budget.saturating_sub(u64::from(node.header.overflow));
         stack.push(id);
         let last = match node.node() {
             Ok(Node::Branch(branch)) => {
                 let mut previous = from;
                 let mut last = None;
-                for index in 0..branch.count() {
+                for index in 0..branch.disjoint() {
                     let child = match branch.child(index) {
                         Ok(child) => child,
                         Err(error) => {
@@ -347,7 +375,7 @@ impl<'a> Exact<'a, '_> {
             Ok(Node::Leaf(leaf)) => {
                 let mut previous = from;
                 let mut last = None;
-                for item in leaf.items().flatten() {
+                for item in leaf.items().take(leaf.disjoint()).flatten() {
                     self.key_order(id, "leaf", item.index, item.key, previous, to, stack);
                     previous = Some(item.key);
                     last = previous;
@@ -431,12 +459,20 @@ impl<'a> Exact<'a, '_> {
     }
 }
 
+/// Bytes of a key that a message shows: a finding must not cost as much memory as a page.
+const SHOWN: usize = 256;
+
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+    let (shown, rest) = bytes.split_at(bytes.len().min(SHOWN));
+    let mut text = String::with_capacity(shown.len() * 2);
+    for byte in shown {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
-        text
-    })
+    }
+    if !rest.is_empty() {
+        let _ = write!(text, "... ({} bytes)", bytes.len());
+    }
+    text
 }
 
 /// Page ids as Go prints a slice: `[3 7 9]`.

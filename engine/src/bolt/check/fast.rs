@@ -124,6 +124,7 @@ impl<'a> Checker<'a, '_> {
         let Node::Branch(branch) = page.node()? else { return Ok(false) };
         ensure(part.depth < self.db.limits().max_depth)?;
         self.reach(page.id, page.header.overflow)?;
+        ensure(branch.unpacked().is_none())?;
         let first = out.len();
         let mut previous = part.from;
         for (index, child) in branch.children().enumerate() {
@@ -174,6 +175,7 @@ impl<'a> Checker<'a, '_> {
         to: Option<&'a [u8]>,
         depth: usize,
     ) -> Verdict {
+        ensure(leaf.unpacked().is_none())?;
         let mut previous = from;
         for (index, item) in leaf.items().enumerate() {
             let item = item?;

@@ -8,7 +8,7 @@ use crate::{
         kvpb::{PutRequest, Request, RequestOp, TxnRequest},
         requestpb::{InternalRaftRequest, RequestHeader},
     },
-    replay::{Refusal, kv::KeyValues},
+    replay::{Line, Refusal, kv::KeyValues},
 };
 
 /// A damaged db, or a refusal.
@@ -36,6 +36,7 @@ impl Auth {
     /// When the db is damaged. `Ok(Err(_))` when the user may not.
     pub(in crate::replay) fn permits(
         &self,
+        line: Line,
         request: &InternalRaftRequest,
         keys: &KeyValues<'_>,
     ) -> Result<Result<(), Refusal>, Error> {
@@ -43,7 +44,8 @@ impl Auth {
             return Ok(Ok(()));
         }
         let nobody = RequestHeader::default();
-        let asking = Asking { auth: self, keys, who: request.header.as_ref().unwrap_or(&nobody) };
+        let asking =
+            Asking { line, auth: self, keys, who: request.header.as_ref().unwrap_or(&nobody) };
         match asking.request(request) {
             Ok(()) => Ok(Ok(())),
             Err(Stop::Refused(refusal)) => Ok(Err(refusal)),
@@ -92,6 +94,7 @@ impl Auth {
 
 /// A request's user, and what the answer depends on.
 struct Asking<'q, 'a> {
+    line: Line,
     auth: &'q Auth,
     keys: &'q KeyValues<'a>,
     who: &'q RequestHeader,
@@ -171,8 +174,10 @@ impl Asking<'_, '_> {
             Some(Request::DeleteRange(delete)) => {
                 self.delete(&delete.key, &delete.range_end, delete.prev_kv)?;
             }
-            Some(Request::Txn(nested)) => self.txn(nested)?,
-            None => {}
+            // 3.4 looks into nested transactions from 3.4.42 on, and what is kept of older ones does not tell
+            // which patch wrote it. Refusing less can not lose a write that was acknowledged.
+            Some(Request::Txn(nested)) if self.line > Line::V3_4 => self.txn(nested)?,
+            Some(Request::Txn(_)) | None => {}
         }
         Ok(())
     }

@@ -1,0 +1,48 @@
+//! What a member's files are good for, and what to do next: one verdict over db, log, snapfiles and membership.
+//!
+//! [`diagnose`] judges one member from [`Evidence`] that was gathered before; [`compare`] says where two
+//! members of a cluster differ. Nothing here opens files.
+
+mod compare;
+mod member;
+
+pub use compare::{Difference, compare};
+pub use member::{Evidence, Outcome, diagnose};
+
+use crate::finding::Finding;
+
+/// What a member's files are good for. The greater, the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// A server starts on them and has everything.
+    Healthy,
+    /// Everything is there, but something is to be done before or after a start.
+    Recoverable,
+    /// A snapshot can be made, but it may lack what the member acknowledged.
+    RecoverableWithLoss,
+    /// The db is damaged: only parts of it can be read.
+    SalvageOnly,
+}
+
+impl Verdict {
+    /// The stable word for scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Healthy => "healthy",
+            Verdict::Recoverable => "recoverable",
+            Verdict::RecoverableWithLoss => "recoverable-with-loss",
+            Verdict::SalvageOnly => "salvage-only",
+        }
+    }
+}
+
+/// A verdict and what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What was found, the worst first.
+    pub findings: Vec<Finding>,
+    /// Flags that make `save` and `restore` read what can be read; `None` when they would refuse.
+    pub flags: Option<Vec<String>>,
+}
