@@ -275,6 +275,9 @@ pub struct Wal {
     /// Show passwords, their hashes and tokens, which are masked otherwise.
     #[arg(long)]
     pub show_passwords: bool,
+    /// Show how long values are instead of the values.
+    #[arg(long)]
+    pub no_values: bool,
 }
 
 /// Arguments of `hashkv`.

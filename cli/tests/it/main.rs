@@ -5,3 +5,4 @@ mod crashed;
 mod facts;
 mod golden;
 mod shell;
+mod wal;

@@ -8,10 +8,10 @@ use std::{
     io::{self, BufWriter, Write},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Context as _;
 use etcdsnap_engine::{
     pb::entry::Decoded,
-    wal::{End, Payload, Record, Records, SegmentName, Tail},
+    wal::{End, Error, Payload, Record, Records, SegmentName, Tail},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -52,7 +52,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// Prints the records one after the other, as they are read.
-pub fn run(context: &Context, args: &Wal) -> Result<Answer> {
+pub fn run(context: &Context, args: &Wal) -> anyhow::Result<Answer> {
     let opened = Opened::new(context, args)?;
     let overridden = overridden(&opened);
     let mut out = BufWriter::new(io::stdout().lock());
@@ -98,17 +98,18 @@ fn print(
         loop {
             match records.next() {
                 Some(Ok(record)) => {
-                    let Some(shown) = shown(args, name, &record) else { continue };
+                    let shown = match shown(args, name, &record) {
+                        Ok(Some(shown)) => shown,
+                        Ok(None) => continue,
+                        Err(error) => return Ok(damaged(name, &error)),
+                    };
                     let overridden = shown
                         .index
                         .filter(|_| shown.r#type == "entry")
                         .is_some_and(|index| last.get(&index) != Some(&(at, record.offset)));
                     line(context, &Json { overridden, ..shown }, out)?;
                 }
-                Some(Err(error)) => {
-                    say(&format!("damage: {name}: {error}; a server refuses this log"));
-                    return Ok(Exit::Damage);
-                }
+                Some(Err(error)) => return Ok(damaged(name, &error)),
                 None => break,
             }
         }
@@ -129,9 +130,18 @@ fn print(
     Ok(Exit::Sound)
 }
 
+/// Says what is wrong with a record.
+fn damaged(name: SegmentName, error: &Error) -> Exit {
+    say(&format!("damage: {name}: {error}; a server refuses this log"));
+    Exit::Damage
+}
+
 /// The record, if it is asked for.
-fn shown(args: &Wal, name: SegmentName, record: &Record<'_>) -> Option<Json> {
-    let payload = record.payload().ok()?;
+///
+/// # Errors
+/// When its checksum is right and what it holds is no message: a server refuses that too.
+fn shown(args: &Wal, name: SegmentName, record: &Record<'_>) -> Result<Option<Json>, Error> {
+    let payload = record.payload()?;
     let mut shown = Json {
         segment: name.to_string(),
         offset: record.offset,
@@ -181,9 +191,12 @@ fn shown(args: &Wal, name: SegmentName, record: &Record<'_>) -> Option<Json> {
                 ("entry", Some(entry.index()), Some(entry.term()));
             shown.kind = Some(described.kind);
             shown.request = described.fields;
+            if args.no_values {
+                request::drop_values(&mut shown.request);
+            }
         }
     }
-    (touches && asked(args, &shown)).then_some(shown)
+    Ok((touches && asked(args, &shown)).then_some(shown))
 }
 
 fn asked(args: &Wal, shown: &Json) -> bool {

@@ -339,6 +339,26 @@ fn conf_change(change: &ConfChange) -> Described {
     Described { kind: "conf-change", fields }
 }
 
+/// Takes the values out of a request, also inside transactions, and says how long they were. The depth is
+/// bounded by the decoder's.
+pub fn drop_values(fields: &mut Map<String, Value>) {
+    for (name, bytes) in [("valueBase64", "valueBytes"), ("wantedBase64", "wantedBytes")] {
+        if let Some(Value::String(encoded)) = fields.remove(name) {
+            let padding = encoded.bytes().rev().take_while(|byte| *byte == b'=').count();
+            fields.insert(bytes.into(), (encoded.len() / 4 * 3).saturating_sub(padding).into());
+        }
+    }
+    for value in fields.values_mut() {
+        match value {
+            Value::Object(inner) => drop_values(inner),
+            Value::Array(items) => {
+                items.iter_mut().filter_map(Value::as_object_mut).for_each(drop_values);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Whether an entry touches a key that begins with `prefix`, by name or by range.
 pub fn touches(decoded: &Decoded, prefix: &[u8]) -> bool {
     match decoded {
