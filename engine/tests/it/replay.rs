@@ -109,3 +109,154 @@ fn a_removed_member_ends_at_its_removal() {
         assert_eq!((own.voters.len(), own.learners.len()), (2, 1), "{name}: {report:?}");
     }
 }
+
+/// A member whose log has these requests behind each other, on an empty db.
+mod made {
+    use std::io::Cursor;
+
+    use etcdsnap_engine::{
+        bolt::{
+            TxId,
+            write::{BucketOptions, Options, Writer},
+        },
+        limits::Limits,
+        pb::{
+            authpb::{Permission, UserAddOptions},
+            entry::Decoded,
+            kvpb::{DeleteRangeRequest, PutRequest},
+            requestpb::*,
+        },
+        progress::Silent,
+        replay::{Line, Outcome, Refusal, State},
+        schema::{Store, bucket},
+        snapshot::Image,
+    };
+
+    pub fn empty() -> Vec<u8> {
+        let mut writer = Writer::new(Cursor::new(Vec::new()), Options::default()).unwrap();
+        for name in bucket::ALL {
+            writer.bucket(name.as_bytes(), BucketOptions::default()).unwrap();
+        }
+        writer.finish().unwrap().seal(TxId(1)).unwrap().0.into_inner()
+    }
+
+    /// Applies `requests` one by one; gives their outcomes and the state's revision.
+    pub fn applied(line: Line, requests: &[InternalRaftRequest]) -> (Vec<Outcome>, i64) {
+        let bytes = empty();
+        let db = Image::split(&bytes).db(Limits::default()).unwrap();
+        let mut state = State::load(&Store::new(db), line, &Silent).unwrap();
+        let outcomes = (1..).zip(requests).map(|(index, request)| {
+            state.apply(index, 1, &Decoded::Request(Box::new(request.clone()))).unwrap()
+        });
+        (outcomes.collect(), state.keys().revision())
+    }
+
+    fn by(user: &str, auth_revision: u64, request: InternalRaftRequest) -> InternalRaftRequest {
+        let header = RequestHeader { id: 1, username: user.into(), auth_revision };
+        InternalRaftRequest { header: Some(header), ..request }
+    }
+
+    fn user(name: &str) -> InternalRaftRequest {
+        let options = Some(UserAddOptions { no_password: true });
+        let add = AuthUserAddRequest { name: name.into(), options, ..Default::default() };
+        InternalRaftRequest { auth_user_add: Some(add), ..Default::default() }
+    }
+
+    fn role(name: &str) -> InternalRaftRequest {
+        let add = AuthRoleAddRequest { name: name.into() };
+        InternalRaftRequest { auth_role_add: Some(add), ..Default::default() }
+    }
+
+    fn grant(user: &str, role: &str) -> InternalRaftRequest {
+        let grant = AuthUserGrantRoleRequest { user: user.into(), role: role.into() };
+        InternalRaftRequest { auth_user_grant_role: Some(grant), ..Default::default() }
+    }
+
+    fn may_write(role: &str, key: &[u8], range_end: &[u8]) -> InternalRaftRequest {
+        let perm = Permission { perm_type: 1, key: key.to_vec(), range_end: range_end.to_vec() };
+        let grant = AuthRoleGrantPermissionRequest { name: role.into(), perm: Some(perm) };
+        InternalRaftRequest { auth_role_grant_permission: Some(grant), ..Default::default() }
+    }
+
+    fn put(key: &[u8], lease: i64) -> InternalRaftRequest {
+        let put =
+            PutRequest { key: key.to_vec(), value: b"v".to_vec(), lease, ..Default::default() };
+        InternalRaftRequest { put: Some(put), ..Default::default() }
+    }
+
+    fn lease(id: i64) -> InternalRaftRequest {
+        InternalRaftRequest {
+            lease_grant: Some(LeaseGrantRequest { id, ttl: 60 }),
+            ..Default::default()
+        }
+    }
+
+    fn revoke(id: i64) -> InternalRaftRequest {
+        InternalRaftRequest { lease_revoke: Some(LeaseRevokeRequest { id }), ..Default::default() }
+    }
+
+    fn delete(key: &[u8], range_end: &[u8]) -> InternalRaftRequest {
+        let delete =
+            DeleteRangeRequest { key: key.to_vec(), range_end: range_end.to_vec(), prev_kv: false };
+        InternalRaftRequest { delete_range: Some(delete), ..Default::default() }
+    }
+
+    #[test]
+    fn permissions_are_those_of_the_moment_a_request_is_applied() {
+        let enable =
+            InternalRaftRequest { auth_enable: Some(EmptyRequest {}), ..Default::default() };
+        // Seven changes of auth before it is enabled: revision 7 from the 0 of an empty db.
+        let mut requests = vec![
+            user("root"),
+            role("root"),
+            grant("root", "root"),
+            user("alice"),
+            role("writer"),
+            grant("alice", "writer"),
+            may_write("writer", b"a", b"m"),
+            enable,
+        ];
+        let before = requests.len();
+        requests.extend([
+            by("alice", 7, lease(5)),
+            by("alice", 7, put(b"b", 5)),
+            by("alice", 7, put(b"z", 0)),
+            by("alice", 6, put(b"b", 0)),
+            by("", 0, put(b"b", 0)),
+            by("root", 7, put(b"z", 5)),
+            by("alice", 7, put(b"c", 5)),
+            by("alice", 7, delete(b"a", b"\0")),
+            by("alice", 7, delete(b"a", b"m")),
+            by("alice", 7, user("bob")),
+            by("root", 7, user("bob")),
+            // Auth has changed: who signed in before is refused, and root only by 3.4 and only for leases.
+            by("alice", 7, put(b"b", 0)),
+            by("root", 7, revoke(5)),
+        ]);
+        let (outcomes, revision) = applied(Line::V3_6, &requests);
+        let refused = |refusal| Outcome::Refused(refusal);
+        let denied = || refused(Refusal::PermissionDenied);
+        assert!(outcomes[..before].iter().all(|outcome| *outcome == Outcome::Applied));
+        let expected = [
+            Outcome::Applied,
+            Outcome::Applied,
+            denied(),
+            refused(Refusal::OldRevision),
+            refused(Refusal::UserEmpty),
+            Outcome::Applied,
+            denied(),
+            denied(),
+            Outcome::Applied,
+            denied(),
+            Outcome::Applied,
+            refused(Refusal::OldRevision),
+            Outcome::Applied,
+        ];
+        assert_eq!(outcomes[before..], expected);
+        // Puts of b and z, deletion of b, revocation with z.
+        assert_eq!(revision, 5);
+        let (outcomes, revision) = applied(Line::V3_4, &requests);
+        assert_eq!(outcomes.last(), Some(&refused(Refusal::OldRevision)));
+        assert_eq!(revision, 4);
+    }
+}
