@@ -12,6 +12,10 @@ use etcdsnap_engine::{
 };
 use prost::Message;
 
+mod entries;
+
+pub use entries::log;
+
 /// What a synthetic database holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Workload {
@@ -35,6 +39,11 @@ impl Random {
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
+}
+
+/// The name of key number `chosen`.
+fn key_name(chosen: u64) -> Vec<u8> {
+    format!("/registry/pods/namespace-{:03}/pod-{chosen:08x}", chosen % 97).into_bytes()
 }
 
 impl Workload {
@@ -67,8 +76,7 @@ impl Workload {
                 let value =
                     (0..len.div_ceil(8)).flat_map(|_| random.next().to_le_bytes()).collect();
                 let record = KeyValue {
-                    key: format!("/registry/pods/namespace-{:03}/pod-{chosen:08x}", chosen % 97)
-                        .into_bytes(),
+                    key: key_name(chosen),
                     create_revision: *create,
                     mod_revision: main,
                     version: *version,
