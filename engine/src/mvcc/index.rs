@@ -27,16 +27,25 @@ impl RecordRef {
     /// The top bit says that the record is a deletion; pages of existing files need far fewer bits.
     const TOMBSTONE: u64 = 1 << 63;
 
-    fn new(item: &Item<'_>, tombstone: bool) -> Self {
+    pub(super) fn new(item: &Item<'_>, tombstone: bool) -> Self {
         let mark = if tombstone { Self::TOMBSTONE } else { 0 };
         Self((item.page.0 << Self::INDEX_BITS | item.index as u64) | mark)
+    }
+
+    /// All of it in one word.
+    pub(super) fn word(self) -> u64 {
+        self.0
+    }
+
+    pub(super) fn from_word(word: u64) -> Self {
+        Self(word)
     }
 
     fn is_tombstone(self) -> bool {
         self.0 & Self::TOMBSTONE != 0
     }
 
-    fn item<'a>(self, bucket: &Bucket<'a>) -> Result<Item<'a>, BoltError> {
+    pub(super) fn item<'a>(self, bucket: &Bucket<'a>) -> Result<Item<'a>, BoltError> {
         let index = (self.0 & ((1 << Self::INDEX_BITS) - 1)) as usize;
         let page = PageId((self.0 & !Self::TOMBSTONE) >> Self::INDEX_BITS);
         match bucket.root() {

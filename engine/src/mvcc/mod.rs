@@ -7,6 +7,7 @@
 mod error;
 mod hash;
 mod index;
+mod live;
 mod record;
 pub mod rules;
 mod view;
@@ -14,6 +15,7 @@ mod view;
 pub use error::Error;
 pub use hash::{HashKv, hash_kv};
 pub use index::KeyIndex;
+pub use live::LiveIndex;
 pub use record::Record;
 pub use view::View;
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    mvcc::{Error, KeyIndex, KeySpace},
+    mvcc::{Error, KeySpace, LiveIndex},
     pb::wire::KeyValueRef,
     progress::Progress,
     schema::{RecordError, RecordKey},
@@ -42,7 +42,7 @@ enum Change {
 /// The key space: that of a db, and the changes since.
 #[derive(Debug)]
 pub struct KeyValues<'a> {
-    index: KeyIndex<'a>,
+    index: LiveIndex<'a>,
     /// The db's keys in order. Only ranges need them.
     sorted: OnceCell<Vec<&'a [u8]>>,
     /// The db's keys that hang on a lease. Only revocations and checks of leases need them.
@@ -62,7 +62,7 @@ impl<'a> KeyValues<'a> {
     /// When a page or record is damaged.
     pub fn open(space: &KeySpace<'a>, progress: &dyn Progress) -> Result<Self, Error> {
         Ok(Self {
-            index: KeyIndex::build(space.bucket(), i64::MAX, progress)?,
+            index: LiveIndex::build(space.bucket(), progress)?,
             sorted: OnceCell::new(),
             leased: OnceCell::new(),
             changed: BTreeMap::new(),
@@ -130,7 +130,13 @@ impl<'a> KeyValues<'a> {
         if let Some(key) = interval.single() {
             return Ok(if self.exists(key)? { vec![key.to_vec()] } else { Vec::new() });
         }
-        let sorted = self.sorted.get_or_init(|| self.index.sorted_keys());
+        let sorted = match self.sorted.get() {
+            Some(sorted) => sorted,
+            None => {
+                let keys = self.index.sorted_keys()?;
+                self.sorted.get_or_init(|| keys)
+            }
+        };
         let start = sorted.partition_point(|key| *key < interval.from());
         let old = sorted.get(start..).unwrap_or_default().iter();
         let old = old.take_while(|key| interval.contains(key));
@@ -173,7 +179,7 @@ impl<'a> KeyValues<'a> {
 
     fn find_leased(&self) -> Result<HashMap<i64, Vec<&'a [u8]>>, Error> {
         let mut leased: HashMap<i64, Vec<&'a [u8]>> = HashMap::new();
-        self.index.for_each_live(|record| {
+        self.index.for_each(|record| {
             if record.kv.lease != 0 {
                 leased.entry(record.kv.lease).or_default().push(record.kv.key);
             }
