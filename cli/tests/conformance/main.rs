@@ -50,6 +50,7 @@ mod suite;
 mod threads;
 mod told;
 mod unchanged;
+mod uncommitted;
 mod writer;
 mod written;
 
@@ -70,6 +71,7 @@ fn main() {
     written::trials(&mut suite);
     fixtures::trials(&mut suite);
     crashed::trials(&mut suite);
+    uncommitted::trials(&mut suite);
     if !arguments.list {
         eprintln!("conformance: ETCDSNAP_SEED={}", dataset::seed());
     }
