@@ -42,6 +42,13 @@ pub fn trials(suite: &mut Suite) {
         Needs::lines(&[Line::V36]),
         compacted_at_0,
     );
+    for line in Line::ALL {
+        suite.add(
+            format!("crashed::lease_checkpoints_are_replayed_as_{}_does", line.tag()),
+            Needs::lines(&[line]).and_fixtures(),
+            move |dir| checkpoints(line, dir),
+        );
+    }
     for (name, line) in [("kube-36", Line::V36), ("kube-37-secretbox", Line::V37)] {
         suite.add(
             format!("crashed::fixture_{}_is_what_the_server_serves", name.replace('-', "_")),
@@ -119,6 +126,16 @@ fn fixture(name: &str, line: Line, dir: &Path) -> Result<()> {
     let verdict = judge(&spec, dir)?;
     agrees(data_dir, &verdict, dir, &[])?;
     restored_serves(data_dir, &verdict, dir, &[])
+}
+
+/// Servers checkpoint leases five minutes after a grant: these members lived that long.
+fn checkpoints(line: Line, dir: &Path) -> Result<()> {
+    let fixture = Fixture::unpack(&format!("../checkpoints/lease-{}", line.tag()), dir)?;
+    let spec = Spec::single(line, &fixture.root.join("data"), &free_url()?);
+    let kinds = pending(&spec.data_dir)?;
+    ensure!(kinds.count(LEASE_CHECKPOINT) > 0, "no checkpoint among {kinds}");
+    let verdict = judge(&spec, dir)?;
+    agrees(&spec.data_dir, &verdict, dir, &[])
 }
 
 /// One data dir through every version: loaded and killed in each, judged each time.

@@ -112,6 +112,7 @@ pub fn agrees(data_dir: &Path, verdict: &Verdict, place: &Path, more: &[&str]) -
         let (own, wanted) = (buckets.get(name), verdict.buckets.get(name));
         ensure!(own == wanted, "bucket {name}: {}", difference(own, wanted));
     }
+    compare_content(&ours::content(data_dir, more)?, &verdict.content)?;
     same_members(data_dir, verdict, more)?;
     ensure!(traces(data_dir)? == before, "the data dir has changed");
     Ok(())

@@ -51,6 +51,7 @@ mod threads;
 mod told;
 mod torn;
 mod unchanged;
+mod uncommitted;
 mod writer;
 mod written;
 
@@ -72,6 +73,7 @@ fn main() {
     fixtures::trials(&mut suite);
     crashed::trials(&mut suite);
     torn::trials(&mut suite);
+    uncommitted::trials(&mut suite);
     if !arguments.list {
         eprintln!("conformance: ETCDSNAP_SEED={}", dataset::seed());
     }

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::facts::MemberFact;
-use crate::gateway::{list, text};
+use crate::facts::{self, Content, MemberFact};
+use crate::gateway::{int, list, text};
 use crate::peers::HashKv;
 use crate::restore_flags::RestoreFlags;
 use crate::run::{Ran, run};
@@ -116,6 +116,73 @@ pub fn members(path: &Path, more: &[&str]) -> Result<Vec<MemberFact>> {
         })
     };
     list(&answer["members"]).iter().map(member).collect()
+}
+
+/// `info -w json`: whose data dir it is.
+pub fn own_id(path: &Path) -> Result<u64> {
+    let ran = succeed(&words(&["info", "-w", "json"], path, &[]))?;
+    let answer: Value = serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))?;
+    u64::from_str_radix(&text(&answer["memberId"]), 16).with_context(|| format!("{ran}"))
+}
+
+/// `doctor -w json`: the codes of what it found.
+pub fn diagnosed(path: &Path) -> Result<Vec<String>> {
+    let ran = etcdsnap(&words(&["doctor", "-w", "json"], path, &[]))?;
+    let answer: Value = serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))?;
+    Ok(list(&answer["findings"]).iter().map(|finding| text(&finding["code"])).collect())
+}
+
+/// `members -w json`: whether `id` is a member, and whether it was removed.
+pub fn standing(path: &Path, id: u64) -> Result<(bool, bool)> {
+    let ran = succeed(&words(&["members", "-w", "json"], path, &[]))?;
+    let answer: Value = serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))?;
+    let hex = format!("{id:x}");
+    let is_member = list(&answer["members"]).iter().any(|member| member["id"] == hex.as_str());
+    let is_removed = list(&answer["removed"]).iter().any(|removed| *removed == hex.as_str());
+    Ok((is_member, is_removed))
+}
+
+/// What `keys`, `leases`, `auth` and `alarms` say together.
+pub fn content(path: &Path, more: &[&str]) -> Result<Content> {
+    let ask = |command: &str| -> Result<Value> {
+        let ran = succeed(&words(&[command, "-w", "json"], path, more))?;
+        serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))
+    };
+    let hex = |value: &Value| -> Result<u64> {
+        let id = text(value);
+        u64::from_str_radix(&id, 16).with_context(|| format!("{id:?} as an id"))
+    };
+    let (keys, leases, auth, alarms) = (ask("keys")?, ask("leases")?, ask("auth")?, ask("alarms")?);
+    let lease = |lease: &Value| -> Result<(i64, (i64, Vec<String>))> {
+        let mut keys: Vec<String> =
+            list(&lease["keys"]).iter().map(|key| text(&key["keyBase64"])).collect();
+        keys.sort();
+        Ok((hex(&lease["id"])?.cast_signed(), (int(&lease["ttl"])?, keys)))
+    };
+    let user = |user: &Value| {
+        let mut roles: Vec<String> = list(&user["roles"]).iter().map(text).collect();
+        roles.sort();
+        (text(&user["name"]), roles)
+    };
+    let role = |role: &Value| {
+        let permissions = list(&role["permissions"])
+            .iter()
+            .map(|one| (text(&one["type"]), text(&one["keyBase64"]), text(&one["rangeEndBase64"])));
+        (text(&role["name"]), permissions.filter(|(_, key, _)| !key.is_empty()).collect())
+    };
+    let alarm = |alarm: &Value| -> Result<(u64, String)> {
+        Ok((hex(&alarm["memberId"])?, text(&alarm["alarm"])))
+    };
+    let mut alarms = list(&alarms["alarms"]).iter().map(alarm).collect::<Result<Vec<_>>>()?;
+    alarms.sort();
+    Ok(Content {
+        revision: int(&keys["header"]["revision"])?,
+        keys: list(&keys["kvs"]).iter().map(facts::kv).collect::<Result<_>>()?,
+        leases: list(&leases["leases"]).iter().map(lease).collect::<Result<_>>()?,
+        users: list(&auth["users"]).iter().map(user).collect(),
+        roles: list(&auth["roles"]).iter().map(role).collect(),
+        alarms,
+    })
 }
 
 /// HashKV at `revision`; 0 asks for the latest, and leaves the flag out.
