@@ -309,3 +309,112 @@ fn keys_at_a_revision_are_those_of_then() {
         assert!(String::from_utf8_lossy(&output.stderr).contains(message), "{output:?}");
     }
 }
+
+/// Replaces the contents of a bucket of the db in `data`, as a server's commit would.
+fn rewrite(
+    data: &Path,
+    name: &str,
+    change: impl Fn(&mut std::collections::BTreeMap<Vec<u8>, Vec<u8>>),
+) {
+    use etcdsnap_engine::{
+        bolt::{patch::Patch, write::BucketOptions},
+        limits::Limits,
+        schema::Store,
+        snapshot::Image,
+    };
+    let path = data.join("member/snap/db");
+    let mut bytes = fs::read(&path).unwrap();
+    let patched = {
+        let db = Image::without_trailer(&bytes).db(Limits::default()).unwrap();
+        let bucket = Store::new(db).bucket(name).unwrap().unwrap();
+        let mut records: std::collections::BTreeMap<Vec<u8>, Vec<u8>> = bucket
+            .items()
+            .map(|item| item.map(|item| (item.key.to_vec(), item.value.to_vec())).unwrap())
+            .collect();
+        change(&mut records);
+        let mut patch = Patch::new(&db).unwrap();
+        patch.replace_bucket(name.as_bytes(), BucketOptions::default(), records).unwrap();
+        patch.finish().unwrap()
+    };
+    bytes.truncate(patched.offset as usize);
+    bytes.extend(&patched.pages);
+    for (offset, write) in &patched.writes()[1..] {
+        let at = *offset as usize;
+        bytes[at..at + write.len()].copy_from_slice(write);
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn doctor_knows_alarms_and_members_that_only_one_side_has() {
+    let dir = unpack("crashed-36");
+    let data = dir.path().join("data");
+    // AlarmMember {memberID 7, alarm NOSPACE}, and {7, CORRUPT}.
+    rewrite(&data, "alarm", |records| {
+        records.insert(vec![8, 7, 16, 1], Vec::new());
+        records.insert(vec![8, 7, 16, 2], Vec::new());
+    });
+    rewrite(&data, "members", |records| {
+        records
+            .insert(b"abc".to_vec(), br#"{"id":2748,"peerURLs":["http://z"],"name":"z"}"#.to_vec());
+    });
+    let (exit, found) = doctor(&[&data]);
+    assert_eq!((exit, &found["verdict"]), (Some(0), &"recoverable".into()), "{found}");
+    for code in ["nospace", "corrupt", "zombie-member"] {
+        assert!(codes(&found).contains(&code), "{code}: {found}");
+    }
+    let alarms = json(&["alarms", text(&data), "-w", "json"]);
+    assert_eq!(alarms["alarms"][0]["alarm"], "NOSPACE");
+    // While the alarm is on puts of the log are refused, as its server would.
+    let info = json(&["keys", text(&data), "-w", "json"]);
+    let server = &facts("crashed-36")["after_restart_get_all"]["header"]["revision"];
+    assert!(info["header"]["revision"].as_i64() < server.as_i64(), "{}", info["header"]);
+}
+
+#[test]
+fn doctor_names_a_log_without_its_beginning_and_a_db_that_the_log_has_left_behind() {
+    // A learner that joined by a snapshot: its log starts at 1482.
+    let dir = unpack("cluster3-36");
+    let data = dir.path().join("n3");
+    let snap = data.join("member/snap");
+    let snapfiles = fs::read_dir(&snap).unwrap().map(|entry| entry.unwrap().path());
+    let newest = snapfiles.filter(|path| path.extension().is_some_and(|end| end == "snap")).max();
+    let newest = newest.unwrap();
+    let kept = fs::read(&newest).unwrap();
+    fs::remove_file(&newest).unwrap();
+    let (exit, found) = doctor(&[&data]);
+    assert_eq!((exit, &found["verdict"]), (Some(1), &"recoverable-with-loss".into()), "{found}");
+    assert!(codes(&found).contains(&"wal-purged"), "{found}");
+
+    fs::write(&newest, kept).unwrap();
+    assert_eq!(doctor(&[&data]).1["verdict"], "healthy");
+    let whole = fs::read(snap.join("db")).unwrap();
+    rewrite(&data, "meta", |records| {
+        records.insert(b"consistent_index".to_vec(), 5_u64.to_be_bytes().to_vec());
+    });
+    let (exit, found) = doctor(&[&data]);
+    assert_eq!((exit, &found["verdict"]), (Some(1), &"recoverable-with-loss".into()), "{found}");
+    assert!(codes(&found).contains(&"snap-db-missing"), "{found}");
+    // With the db that the leader sent beside it, a server takes that one, and so do we.
+    let index = newest.file_stem().unwrap().to_str().unwrap().split('-').nth(1).unwrap();
+    fs::write(snap.join(format!("{index}.snap.db")), whole).unwrap();
+    let (exit, found) = doctor(&[&data]);
+    assert_eq!((exit, &found["verdict"]), (Some(0), &"healthy".into()), "{found}");
+    assert!(codes(&found).contains(&"received-db"), "{found}");
+}
+
+#[test]
+fn a_data_dir_is_restored_with_its_wal_applied() {
+    let dir = unpack("crashed-35");
+    let (data, restored) = (dir.path().join("data"), dir.path().join("restored"));
+    let flags = ["--initial-cluster-token", "new", "-q"];
+    let args =
+        [["restore", text(&data), "--data-dir", text(&restored)].as_slice(), &flags].concat();
+    assert_eq!(etcdsnap(&args).status.code(), Some(0));
+    let hash = json(&["hashkv", text(&restored), "-w", "json"]);
+    assert_eq!(hash["hash"], facts("crashed-35")["after_restart"]["hashkv"]["hash"]);
+    let alone = dir.path().join("alone");
+    let args = ["restore", text(&data), "--data-dir", text(&alone), "--no-wal", "-q"];
+    assert_eq!(etcdsnap(&args).status.code(), Some(0));
+    assert_ne!(json(&["hashkv", text(&alone), "-w", "json"])["hash"], hash["hash"]);
+}
