@@ -198,6 +198,7 @@ fn doctor_sees_a_damaged_db_and_a_torn_meta() {
     let (exit, found) = doctor(&[&dir.path().join("data")]);
     assert_eq!((exit, &found["verdict"]), (Some(1), &"salvage-only".into()), "{found}");
     assert_eq!(found["recoverFrom"], Value::Null);
+    assert!(codes(&found).contains(&"hot-copy"), "{found}");
 }
 
 #[test]
@@ -275,6 +276,15 @@ fn the_records_of_a_log_are_found_by_index_type_and_key_and_passwords_are_masked
     assert_eq!(indexes, [10, 11, 12]);
     let one = lines(&["--key-prefix", "/app/key-00007", "--type", "put"]);
     assert!(!one.is_empty() && one.iter().all(|put| put["request"]["key"] == "/app/key-00007"));
+
+    let unknown = etcdsnap(&["wal", text(&data), "--type", "puts"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("delete-range"), "{unknown:?}");
+    // Every kind that occurs can be asked for.
+    let kinds: std::collections::BTreeSet<&str> =
+        entries.iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
+    assert!(kinds.len() > 12, "{kinds:?}");
+    kinds.iter().for_each(|kind| assert!(!lines(&["--type", kind]).is_empty(), "{kind}"));
 
     let users = lines(&["--type", "auth-user-add"]);
     assert_eq!(users.len(), 3);

@@ -103,6 +103,9 @@ fn database(evidence: &Evidence<'_>, found: &mut Found) {
     }
     if found.verdict == Verdict::SalvageOnly {
         found.flags = None;
+        // Pages of several transactions behind a valid meta are what a plain copy of a db in use gives.
+        let message = "were these files copied while the server ran? Such a copy looks like this: take a snapshot from the server, or copy them after it has stopped";
+        found.add(Verdict::SalvageOnly, Finding::warning("hot-copy", Place::File, message));
     }
 }
 

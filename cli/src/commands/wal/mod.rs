@@ -8,7 +8,7 @@ use std::{
     io::{self, BufWriter, Write},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use etcdsnap_engine::{
     pb::entry::Decoded,
     wal::{End, Error, Payload, Record, Records, SegmentName, Tail},
@@ -51,8 +51,57 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+/// What `--type` takes: types of records, kinds of entries.
+const TYPES: [&str; 39] = [
+    "metadata",
+    "entry",
+    "state",
+    "crc",
+    "snapshot",
+    "empty",
+    "unknown",
+    "v2",
+    "conf-change",
+    "range",
+    "put",
+    "delete-range",
+    "txn",
+    "compaction",
+    "lease-grant",
+    "lease-revoke",
+    "lease-checkpoint",
+    "alarm",
+    "authenticate",
+    "auth-enable",
+    "auth-disable",
+    "auth-status",
+    "auth-user-add",
+    "auth-user-delete",
+    "auth-user-get",
+    "auth-user-change-password",
+    "auth-user-grant-role",
+    "auth-user-revoke-role",
+    "auth-user-list",
+    "auth-role-list",
+    "auth-role-add",
+    "auth-role-delete",
+    "auth-role-get",
+    "auth-role-grant-permission",
+    "auth-role-revoke-permission",
+    "cluster-version-set",
+    "cluster-member-attr-set",
+    "downgrade-info-set",
+    "downgrade-version-test",
+];
+
 /// Prints the records one after the other, as they are read.
 pub fn run(context: &Context, args: &Wal) -> anyhow::Result<Answer> {
+    if let Some(unknown) = args.types.iter().find(|name| !TYPES.contains(&name.as_str())) {
+        return Err(anyhow!(
+            "--type {unknown}: there is no such type; there are: {}",
+            TYPES.join(" ")
+        ));
+    }
     let opened = Opened::new(context, args)?;
     let overridden = overridden(&opened);
     let mut out = BufWriter::new(io::stdout().lock());
