@@ -40,6 +40,7 @@ mod numbers;
 mod oracles;
 mod ours;
 mod peers;
+mod promoted;
 mod restore_flags;
 mod restoring;
 mod run;
@@ -74,6 +75,7 @@ fn main() {
     crashed::trials(&mut suite);
     torn::trials(&mut suite);
     uncommitted::trials(&mut suite);
+    promoted::trials(&mut suite);
     if !arguments.list {
         eprintln!("conformance: ETCDSNAP_SEED={}", dataset::seed());
     }
