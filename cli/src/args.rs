@@ -3,6 +3,17 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use etcdsnap_engine::staging::Owner;
+
+const RESTORE_HELP: &str = "Keys left out with --keep-prefix, --drop-prefix or --orphan-leases drop-keys are left out with their history: \
+what remains is compacted to the restored revision, which stays the store's revision. Nothing is written before everything is verified and fits.
+
+Example:
+  etcdsnap restore backup.db --data-dir /var/lib/etcd
+  etcdsnap restore backup.db --all-members /restored --initial-cluster-token again-1 \\
+    --initial-cluster cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380,cp3=https://10.0.0.3:2380
+  etcdsnap restore backup.db --data-dir /restored --rev 81234 --dry-run
+  etcdsnap restore backup.db --data-dir /restored --drop-prefix /registry/events/ --compact";
 
 /// Inspect, verify, snapshot and restore etcd data offline: no etcd, no network, nothing read is changed.
 #[derive(Debug, Parser)]
@@ -79,9 +90,14 @@ pub enum Command {
     /// Everything that can be known without restoring: digest, page tree, key space, records, members.
     #[command(after_help = "Example:\n  etcdsnap verify backups/*.db")]
     Verify(Inputs),
-    /// Write a fresh data dir that etcd boots from.
-    #[command(after_help = "Example:\n  etcdsnap restore backup.db --data-dir /var/lib/etcd")]
-    Restore(Restore),
+    /// Write fresh data dirs that etcd boots from: one member's, or every member's of a new cluster.
+    #[command(after_help = RESTORE_HELP)]
+    Restore(Box<Restore>),
+    /// Write a db or snapshot anew: only live pages, and of its history what is asked for.
+    #[command(
+        after_help = "A snapshot becomes a snapshot, a db or a data dir becomes a db.\n\nExample:\n  etcdsnap compact backup.db small.db --compaction 1200"
+    )]
+    Compact(Compact),
     /// etcd's HashKV, at the latest revision or an older one.
     #[command(after_help = "Example:\n  etcdsnap hashkv backup.db --rev 1200")]
     Hashkv(HashKv),
@@ -138,9 +154,9 @@ pub enum Snapshot {
     /// Hash, revision, keys and size, as `etcdutl snapshot status` gives them.
     #[command(after_help = "Example:\n  etcdsnap status backup.db -w json")]
     Status(Input),
-    /// Write a fresh data dir that etcd boots from.
-    #[command(after_help = "Example:\n  etcdsnap restore backup.db --data-dir /var/lib/etcd")]
-    Restore(Restore),
+    /// Write fresh data dirs that etcd boots from: one member's, or every member's of a new cluster.
+    #[command(after_help = RESTORE_HELP)]
+    Restore(Box<Restore>),
 }
 
 /// Which state of a data dir is read.
@@ -299,12 +315,58 @@ pub struct Save {
     pub data_dir: PathBuf,
     /// Where the snapshot goes; `-` for standard output.
     pub out: PathBuf,
+    /// Write only live pages: nothing logical changes, free pages and what was deleted in them are left out.
+    #[arg(long)]
+    pub compact: bool,
+    /// Verify, say what would be written, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     /// Which state of it.
     #[command(flatten)]
     pub reading: Reading,
 }
 
-/// Arguments of `restore`: etcdutl's.
+/// Arguments of `compact`.
+#[derive(Debug, Args)]
+pub struct Compact {
+    /// A data dir, a member dir, a db file or a snapshot.
+    pub path: PathBuf,
+    /// Where the new file goes.
+    pub out: PathBuf,
+    /// Compact history to this revision too, as a server would; without it nothing logical changes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    pub compaction: Option<i64>,
+    /// Verify, say what would be written, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Which state of it.
+    #[command(flatten)]
+    pub reading: Reading,
+}
+
+/// What becomes of keys whose lease does not exist any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OrphanLeases {
+    /// They stay byte for byte: servers log an error for each and never end them.
+    Keep,
+    /// They are left out.
+    DropKeys,
+    /// They become plain keys.
+    Detach,
+}
+
+fn owner(text: &str) -> Result<Owner, String> {
+    let numbers = text
+        .split_once(':')
+        .and_then(|(uid, gid)| Some(Owner { uid: uid.parse().ok()?, gid: gid.parse().ok()? }));
+    // The greatest number means "as it is" to the system.
+    match numbers {
+        Some(owner) if owner.uid != u32::MAX && owner.gid != u32::MAX => Ok(owner),
+        _ => Err("expected two numbers, UID:GID".to_owned()),
+    }
+}
+
+/// Arguments of `restore`: etcdutl's, and ours.
 #[derive(Debug, Args)]
 pub struct Restore {
     /// A snapshot, a stopped or crashed member's data dir, or its db file.
@@ -312,6 +374,9 @@ pub struct Restore {
     /// The data dir to make; it must not exist or be empty. [default: NAME.etcd]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Make every member's data dir, as ROOT/NAME; ROOT must not exist or be empty.
+    #[arg(long, value_name = "ROOT", conflicts_with_all = ["data_dir", "name", "initial_advertise_peer_urls"])]
+    pub all_members: Option<PathBuf>,
     /// Name of this member.
     #[arg(long, default_value = "default")]
     pub name: String,
@@ -324,9 +389,33 @@ pub struct Restore {
     /// Peer URLs of this member, separated by commas.
     #[arg(long, default_value = "http://localhost:2380")]
     pub initial_advertise_peer_urls: String,
-    /// Where the WAL goes. [default: DATA-DIR/member/wal]
+    /// Where the WAL goes; with --all-members, to DIR/NAME. [default: DATA-DIR/member/wal]
     #[arg(long, value_name = "DIR")]
     pub wal_dir: Option<PathBuf>,
+    /// Restore the key space as it was at this revision; 0: the newest. Leases, users and alarms have no history and stay.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    pub rev: Option<i64>,
+    /// What becomes of keys that hang on a lease that does not exist any more, as of an older revision. [default with --rev: refuse when there are any]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub orphan_leases: Option<OrphanLeases>,
+    /// Restore only keys that begin with this; can be repeated.
+    #[arg(long, value_name = "PREFIX")]
+    pub keep_prefix: Vec<std::ffi::OsString>,
+    /// Leave out keys that begin with this; can be repeated, and wins over --keep-prefix.
+    #[arg(long, value_name = "PREFIX")]
+    pub drop_prefix: Vec<std::ffi::OsString>,
+    /// Write only live pages: nothing logical changes.
+    #[arg(long)]
+    pub compact: bool,
+    /// Leave out alarms, which would keep the new cluster from writing.
+    #[arg(long)]
+    pub clear_alarms: bool,
+    /// Give everything that is made to this user and group, by number.
+    #[arg(long, value_name = "UID:GID", value_parser = owner)]
+    pub owner: Option<Owner>,
+    /// Verify, say what would be written, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     /// Do without the snapshot's digest; structure is verified all the same.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
         action = clap::ArgAction::Set, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
@@ -367,7 +456,7 @@ impl Restore {
             data_dir.into_os_string(),
         ];
         match Arguments::parse_from(["etcdsnap".into()].into_iter().chain(words)).command {
-            Command::Restore(restore) => restore,
+            Command::Restore(restore) => *restore,
             // The words above name the subcommand.
             _ => unreachable!("`restore` parses as restore"),
         }

@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, panic, process::ExitCode};
 
-use etcdsnap_engine::{bolt, mvcc, restore, snapshot};
+use etcdsnap_engine::{bolt, mvcc, restore, rewrite, snapshot};
 
 use crate::{input::NotReplayed, output::for_terminal};
 
@@ -75,13 +75,16 @@ pub fn fail_code(error: &anyhow::Error) -> Exit {
             match error {
                 snapshot::Error::Damaged { .. } => true,
                 snapshot::Error::Bolt(error) => error.is_damage(),
-                snapshot::Error::KeySpace(error) => key_space(error),
+                snapshot::Error::KeySpace(error) => error.is_damage(),
+                snapshot::Error::Rewrite(error) => error.is_damage(),
                 _ => false,
             }
         } else if let Some(error) = cause.downcast_ref::<restore::Error>() {
             error.is_damage()
+        } else if let Some(error) = cause.downcast_ref::<rewrite::Error>() {
+            error.is_damage()
         } else if let Some(error) = cause.downcast_ref::<mvcc::Error>() {
-            key_space(error)
+            error.is_damage()
         } else if let Some(error) = cause.downcast_ref::<NotReplayed>() {
             error.damage
         } else {
@@ -89,14 +92,6 @@ pub fn fail_code(error: &anyhow::Error) -> Exit {
         }
     });
     if damage { Exit::Damage } else { Exit::CouldNot }
-}
-
-fn key_space(error: &mvcc::Error) -> bool {
-    match error {
-        mvcc::Error::Bolt(error) => error.is_damage(),
-        mvcc::Error::Record { .. } => true,
-        _ => false,
-    }
 }
 
 /// A panic is our mistake, never the input's fault: it is said in a sentence and ends in exit code 2.

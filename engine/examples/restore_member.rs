@@ -12,7 +12,7 @@ use std::{error::Error, io, path::PathBuf};
 use etcdsnap_engine::{
     limits::Limits,
     progress::Silent,
-    restore::{Options, Plan, execute, warnings},
+    restore::{Contents, Options, Plan, Prepared, Target, warnings},
     schema::Store,
     snapshot::{Image, Trailer, verify},
     source::Source,
@@ -26,15 +26,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // All that flags can get wrong is found before the input is read.
     let plan = Plan::new(&Options {
-        name: "m1".to_owned(),
         initial_cluster: "m1=http://localhost:2380".to_owned(),
         // A token of its own keeps the new cluster apart from members of the old one.
         initial_cluster_token: "restored-1".to_owned(),
-        initial_advertise_peer_urls: "http://localhost:2380".to_owned(),
-        data_dir,
-        wal_dir: None,
+        target: Target::One {
+            name: "m1".to_owned(),
+            initial_advertise_peer_urls: "http://localhost:2380".to_owned(),
+            data_dir,
+            wal_dir: None,
+        },
+        contents: Contents::default(),
         bump_revision: 0,
         mark_compacted: false,
+        owner: None,
     })?;
 
     let source = Source::read(&snapshot)?;
@@ -48,16 +52,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let db = image.db(Limits::default())?;
-    for finding in warnings(&Store::new(db), &plan, None)? {
+    let prepared = Prepared::new(&plan, &db, &Silent)?;
+    let outcome = prepared.execute(&Silent, || source.check().map_err(io::Error::other))?;
+    for finding in warnings(&Store::new(db), &plan, &outcome, None)? {
         eprintln!("{}: {}", finding.severity, finding.message);
     }
-    let restored = execute(&plan, &db, &Silent, || source.check().map_err(io::Error::other))?;
-    println!(
-        "member {} of cluster {} at revision {} in {}",
-        plan.own.id,
-        plan.cluster.id,
-        restored.revision,
-        plan.data_dir.display()
-    );
+    for one in &plan.members {
+        println!(
+            "member {} of cluster {} at revision {} in {}",
+            one.member.id,
+            plan.cluster.id,
+            outcome.revision,
+            one.data_dir.display()
+        );
+    }
     Ok(())
 }

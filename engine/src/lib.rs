@@ -1,6 +1,7 @@
 //! Reads, verifies, snapshots and restores etcd's bbolt files directly, without etcd and without a network.
 
 pub mod bolt;
+pub mod content;
 pub mod crc32c;
 pub mod datadir;
 pub mod diagnose;
@@ -13,6 +14,7 @@ pub mod progress;
 pub mod raw;
 pub mod replay;
 pub mod restore;
+pub mod rewrite;
 pub mod schema;
 pub mod snapfile;
 pub mod snapshot;

@@ -1,5 +1,7 @@
 //! How long work reports how far it is, and how it is told to stop.
 
+use std::path::Path;
+
 /// Told about the advance of a long call; asked whether to go on.
 ///
 /// All methods are called from several threads.
@@ -8,8 +10,23 @@ pub trait Progress: Sync {
     fn begin(&self, stage: &'static str, total_bytes: u64);
     /// `bytes` more of the current stage are done.
     fn advance(&self, bytes: u64);
+    /// `step` is about to change what stands at `path`.
+    fn step(&self, _step: Step, _path: &Path) {}
     /// Whether the caller wants the work to stop; it then ends in the room's `Interrupted` error.
     fn interrupted(&self) -> bool;
+}
+
+/// What changes a directory tree, in the order in which it is done for a thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A file or directory is made.
+    Create,
+    /// A file gets its content.
+    Write,
+    /// What was written is made durable.
+    Sync,
+    /// A finished thing gets its name.
+    Rename,
 }
 
 /// Reports nothing and never stops.

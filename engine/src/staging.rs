@@ -6,11 +6,111 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{FlockOperation, RenameFlags};
+
+/// A filesystem that is too small.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {needed} bytes are needed, {available} are free", path.display())]
+pub struct SpaceError {
+    /// A directory of the filesystem.
+    pub path: PathBuf,
+    /// Bytes needed.
+    pub needed: u64,
+    /// Bytes available.
+    pub available: u64,
+}
+
+/// Where a file will stand, as it is before anything is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filesystem {
+    /// The nearest directory that exists.
+    path: PathBuf,
+    device: u64,
+    available: Option<u64>,
+}
+
+impl Filesystem {
+    /// The filesystem on which a file of that name will be.
+    pub fn of(file: &Path) -> Self {
+        let path = existing(file);
+        let device = fs::metadata(&path).map_or(0, |metadata| metadata.dev());
+        let stat = rustix::fs::statvfs(&path).ok();
+        let available = stat.map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        Self { path, device, available }
+    }
+}
+
+/// What a filesystem will be asked for, and what it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// A directory of the filesystem.
+    pub path: PathBuf,
+    /// Bytes needed.
+    pub needed: u64,
+    /// Bytes available; `None` when the filesystem does not say.
+    pub available: Option<u64>,
+}
+
+impl Space {
+    /// What files with these lengths in bytes take on their filesystems, in the order of the files.
+    pub fn of<'f>(files: impl IntoIterator<Item = (&'f Filesystem, u64)>) -> Vec<Space> {
+        let mut found: Vec<(u64, Space)> = Vec::new();
+        for (on, bytes) in files {
+            if let Some((_, space)) = found.iter_mut().find(|(device, _)| *device == on.device) {
+                space.needed = space.needed.saturating_add(bytes);
+                continue;
+            }
+            let space = Space { path: on.path.clone(), needed: bytes, available: on.available };
+            found.push((on.device, space));
+        }
+        found.into_iter().map(|(_, space)| space).collect()
+    }
+
+    /// Refuses what would not fit.
+    ///
+    /// # Errors
+    /// When less is available than needed.
+    pub fn check(&self) -> Result<(), SpaceError> {
+        match self.available {
+            Some(available) if available < self.needed => {
+                Err(SpaceError { path: self.path.clone(), needed: self.needed, available })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The nearest directory above `path` that exists.
+fn existing(path: &Path) -> PathBuf {
+    let mut directory = parent(path);
+    while !directory.is_dir() {
+        directory = parent(directory);
+    }
+    directory.to_path_buf()
+}
+
+/// Whom files and directories belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// Gives `file` to this owner.
+    ///
+    /// # Errors
+    /// When the system refuses, as it does to all but root for other users.
+    pub fn take(self, file: &File) -> io::Result<()> {
+        std::os::unix::fs::fchown(file, Some(self.uid), Some(self.gid))
+    }
+}
 
 /// What stands between a target's name and a number in a temporary name.
 const MARK: &str = ".tmp-";
@@ -147,9 +247,11 @@ impl Drop for Stage {
     }
 }
 
-fn parent(target: &Path) -> &Path {
+/// The directory `target` stands in.
+pub fn parent(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
+        None if target.has_root() => target,
         _ => Path::new("."),
     }
 }
@@ -166,6 +268,24 @@ fn temporary(target: &Path, number: u64) -> PathBuf {
 /// When it cannot be opened or synced.
 pub fn sync_directory(directory: &Path) -> Result<(), IoError> {
     File::open(directory).and_then(|open| open.sync_all()).map_err(IoError::at("sync", directory))
+}
+
+/// Whether a filesystem is mounted at `directory`.
+pub fn is_mount_point(directory: &Path) -> bool {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
+    let stat =
+        rustix::fs::statx(rustix::fs::CWD, directory, AtFlags::empty(), StatxFlags::BASIC_STATS);
+    if let Ok(stat) = stat
+        && stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+    {
+        return stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+    }
+    // Before Linux 5.8; misses what is mounted from within the same filesystem.
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+    match (device(directory), device(&directory.join(".."))) {
+        (Ok(own), Ok(parent)) => own != parent,
+        _ => false,
+    }
 }
 
 /// What earlier, killed runs left beside `target`; what a run still works on is not among it.

@@ -34,8 +34,13 @@ pub fn run(context: &Context) -> Result<Answer> {
     step(&mut text, &format!("etcdsnap doctor {data}"), &doctor::run(context, &doctor_args)?);
     step(&mut text, &format!("etcdsnap info {data}"), &info::run(context, &input())?);
     step(&mut text, &format!("etcdsnap verify {data}"), &verify::run(context, &inputs(&data_dir))?);
-    let save =
-        Save { data_dir: data_dir.clone(), out: snapshot.clone(), reading: Reading::default() };
+    let save = Save {
+        data_dir: data_dir.clone(),
+        out: snapshot.clone(),
+        compact: false,
+        dry_run: false,
+        reading: now(),
+    };
     step(
         &mut text,
         &format!("etcdsnap save --data-dir {data} {backup}"),

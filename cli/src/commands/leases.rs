@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use etcdsnap_engine::{
     mvcc::{KeySpace, View},
     pb::leasepb::Lease,
@@ -16,7 +15,7 @@ use crate::{
     args::{Format, Input},
     exit::{Answer, Exit, say},
     input::ask,
-    output::{self, Table},
+    output::{self, KeyJson, Table},
 };
 
 #[derive(Serialize)]
@@ -32,14 +31,6 @@ struct LeaseJson {
     #[serde(rename = "remainingTTL")]
     remaining_ttl: i64,
     keys: Vec<KeyJson>,
-}
-
-#[derive(Serialize)]
-struct KeyJson {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
-    #[serde(rename = "keyBase64")]
-    base64: String,
 }
 
 /// Lists the leases by id.
@@ -109,15 +100,11 @@ pub fn run(context: &Context, args: &Input) -> Result<Answer> {
                     id: id(lease),
                     ttl: lease.ttl,
                     remaining_ttl: lease.remaining_ttl,
-                    keys: keys(lease).iter().map(|key| key_json(key)).collect(),
+                    keys: keys(lease).iter().map(|key| KeyJson::new(key)).collect(),
                 })
                 .collect(),
         })?,
     };
     let exit = if listed.findings.is_empty() { Exit::Sound } else { Exit::Damage };
     Ok(Answer::new(text, exit))
-}
-
-fn key_json(key: &[u8]) -> KeyJson {
-    KeyJson { key: std::str::from_utf8(key).ok().map(str::to_owned), base64: STANDARD.encode(key) }
 }

@@ -3,6 +3,7 @@
 mod alarms;
 mod auth;
 mod check;
+mod compact;
 mod demo;
 mod doctor;
 mod hashkv;
@@ -89,6 +90,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
             restore::run(&context, &args)
         }
         Command::Verify(args) => verify::run(&context, &args),
+        Command::Compact(args) => compact::run(&context, &args),
         Command::Hashkv(args) => hashkv::run(&context, &args),
         Command::Check(args) => check::run(&context, &args),
         Command::Info(args) => info::run(&context, &args),

@@ -1,39 +1,60 @@
-//! `restore`: a fresh data dir.
+//! `restore`: fresh data dirs.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
     datadir,
     finding::{Finding, Severity},
     limits::Limits,
-    restore::{self, Options, Plan, Restored, execute, warnings},
+    mvcc::{LeaseOrphans, Orphan, Prefixes},
+    restore::{self, Contents, Options, Outcome, Plan, Prepared, Restoring, Target, warnings},
     schema::Store,
     snapshot::{Image, Trailer, verify},
-    staging::remains,
+    staging::{Space, remains},
 };
 use serde::Serialize;
 
 use super::{Context, save::name_remains};
 use crate::{
-    args::{Format, Reading, Restore},
+    args::{Format, OrphanLeases, Restore},
     exit::{Answer, say},
     input::Input,
-    output::{self, FindingJson, Table, escape},
+    output::{self, FindingJson, KeyJson, PlannedJson, Table, escape},
 };
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Json<'a> {
-    data_dir: String,
-    wal_dir: String,
-    name: &'a str,
-    member_id: String,
+    dry_run: bool,
+    /// The only member's, where one is restored.
+    #[serde(flatten)]
+    one: Option<RestoredJson<'a>>,
+    restored: Vec<RestoredJson<'a>>,
     cluster_id: String,
     members: Vec<MemberJson<'a>>,
     revision: i64,
+    source_revision: i64,
+    compact_revision: i64,
     verified: &'a str,
+    removed: RemovedJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orphan_leases: Option<OrphansJson>,
+    #[serde(flatten)]
+    planned: PlannedJson,
     findings: Vec<FindingJson<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RestoredJson<'a> {
+    name: &'a str,
+    member_id: String,
+    data_dir: String,
+    wal_dir: String,
     start: Vec<String>,
 }
 
@@ -45,50 +66,110 @@ struct MemberJson<'a> {
     peer_urls: &'a [String],
 }
 
-/// A restore that was done.
-pub struct Done {
-    plan: Plan,
-    restored: Restored,
-    verified: String,
-    findings: Vec<Finding>,
-    start: Vec<String>,
+/// What the source has and the result has not.
+#[derive(Serialize)]
+pub struct RemovedJson {
+    /// Records of bucket `key`.
+    pub records: u64,
+    /// Keys that existed.
+    pub keys: u64,
+    /// Leases that went with their keys.
+    pub leases: u64,
+    /// Alarms.
+    pub alarms: u64,
 }
 
-/// Plans, verifies, restores, and prints how the member is started.
+#[derive(Serialize)]
+struct OrphansJson {
+    treatment: &'static str,
+    keys: Vec<OrphanJson>,
+}
+
+#[derive(Serialize)]
+struct OrphanJson {
+    #[serde(flatten)]
+    key: KeyJson,
+    lease: String,
+}
+
+/// A restore that was done or planned.
+pub struct Done {
+    plan: Plan,
+    outcome: Outcome,
+    verified: String,
+    findings: Vec<Finding>,
+    /// Each member's command line.
+    start: Vec<Vec<String>>,
+    dry_run: bool,
+}
+
+/// Plans, verifies, restores, and prints how the members are started.
 pub fn run(context: &Context, args: &Restore) -> Result<Answer> {
-    let data_dir =
-        args.data_dir.clone().unwrap_or_else(|| PathBuf::from(format!("{}.etcd", args.name)));
-    let options = Options {
-        name: args.name.clone(),
-        initial_cluster: args.initial_cluster.clone(),
-        initial_cluster_token: args.initial_cluster_token.clone(),
-        initial_advertise_peer_urls: args.initial_advertise_peer_urls.clone(),
-        data_dir,
-        wal_dir: args.wal_dir.clone(),
-        bump_revision: args.bump_revision,
-        mark_compacted: args.mark_compacted,
-    };
-    let done = restore(context, &args.path, &args.reading(), &options, args.skip_hash_check)?;
+    let options = options(args)?;
+    let done = restore(context, args, &options)?;
     Ok(Answer::sound(render(context.global.format, &done)?))
 }
 
-/// Restores `source` as `options` say.
-pub fn restore(
-    context: &Context,
-    source: &Path,
-    reading: &Reading,
-    options: &Options,
-    skip_hash_check: bool,
-) -> Result<Done> {
-    name_remains(context, &options.data_dir);
-    name_remains(context, &options.data_dir.join("member"));
-    if let Some(wal_dir) = &options.wal_dir {
-        name_remains(context, wal_dir);
-    }
-    let plan = Plan::new(options).with_context(|| half_done(options))?;
-    let input = Input::open(context, source, reading)?;
+fn options(args: &Restore) -> Result<Options> {
+    let target = match &args.all_members {
+        Some(root) => Target::All { root: root.clone(), wal_root: args.wal_dir.clone() },
+        None => Target::One {
+            name: args.name.clone(),
+            initial_advertise_peer_urls: args.initial_advertise_peer_urls.clone(),
+            data_dir: args
+                .data_dir
+                .clone()
+                .unwrap_or_else(|| PathBuf::from(format!("{}.etcd", args.name))),
+            wal_dir: args.wal_dir.clone(),
+        },
+    };
+    Ok(Options {
+        initial_cluster: args.initial_cluster.clone(),
+        initial_cluster_token: args.initial_cluster_token.clone(),
+        target,
+        contents: Contents {
+            revision: args.rev,
+            orphans: args.orphan_leases.map(|orphans| match orphans {
+                OrphanLeases::Keep => LeaseOrphans::Keep,
+                OrphanLeases::DropKeys => LeaseOrphans::DropKeys,
+                OrphanLeases::Detach => LeaseOrphans::Detach,
+            }),
+            keys: Prefixes {
+                keep: prefixes("--keep-prefix", &args.keep_prefix)?,
+                drop: prefixes("--drop-prefix", &args.drop_prefix)?,
+            },
+            compact: args.compact,
+            clear_alarms: args.clear_alarms,
+        },
+        bump_revision: args.bump_revision,
+        mark_compacted: args.mark_compacted,
+        owner: args.owner,
+    })
+}
+
+/// An empty prefix is every key: more likely an unset variable than a wish.
+fn prefixes(flag: &str, given: &[std::ffi::OsString]) -> Result<Vec<Vec<u8>>> {
+    given
+        .iter()
+        .map(|prefix| match prefix.as_bytes() {
+            [] => Err(anyhow!("{flag} is empty, which would mean every key")),
+            bytes => Ok(bytes.to_vec()),
+        })
+        .collect()
+}
+
+/// Restores the input of `args` as `options` say.
+fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done> {
+    let targets = targets(options);
+    targets.iter().for_each(|target| name_remains(context, target));
+    let plan = Plan::new(options).with_context(|| half_done(&targets))?;
+    plan.targets()
+        .filter(|target| !targets.iter().any(|known| known == target))
+        .for_each(|target| name_remains(context, target));
+    let reading = args.reading();
+    let input = Input::open(context, &args.path, &reading)?;
     let db = input.db()?;
-    let verified = verified(context, &input, skip_hash_check)?;
+    let verified = verified(context, &input, args.skip_hash_check)?;
     let store = Store::new(db);
     let member = input
         .located()
@@ -97,31 +178,80 @@ pub fn restore(
         .map(|(_, member)| reading.wal_dir.clone().unwrap_or_else(|| member.join("wal")));
     let origin =
         member.as_deref().and_then(datadir::raft_identity).map(|identity| identity.cluster);
-    let findings = warnings(&store, &plan, origin)?;
+    let prepared = Prepared::new(&plan, &db, &context.ui).map_err(told)?;
     context.say_replayed(&input);
     if member.is_some() && reading.no_wal {
         context.warn("note: the WAL was not applied: entries that the db does not contain yet are not restored");
     }
-    let restored =
-        execute(&plan, &db, &context.ui, || input.settle().map_err(std::io::Error::other))?;
+    let outcome = if args.dry_run {
+        let outcome = prepared.outcome(&context.ui)?;
+        outcome.space.iter().try_for_each(Space::check).context("nothing was written")?;
+        input.settle()?;
+        outcome
+    } else {
+        prepared.execute(&context.ui, || input.settle().map_err(std::io::Error::other))?
+    };
+    let findings = warnings(&store, &plan, &outcome, origin)?;
     if context.global.format != Format::Simple {
         findings.iter().for_each(|finding| context.warn(&output::finding(finding)));
     }
-    let start = start(&plan, options);
-    Ok(Done { plan, restored, verified, findings, start })
+    let start = plan.members.iter().map(|one| start(one, options)).collect();
+    Ok(Done { plan, outcome, verified, findings, start, dry_run: args.dry_run })
 }
 
-/// A killed run can leave a finished WAL dir without its data dir: say so where that is the likely reason.
-fn half_done(options: &Options) -> String {
-    let killed = !remains(&options.data_dir).is_empty()
-        || !remains(&options.data_dir.join("member")).is_empty();
-    match &options.wal_dir {
-        Some(wal_dir) if wal_dir.exists() && killed => format!(
-            "nothing was written; {} may come from the restore that was killed: check and remove it",
-            wal_dir.display()
-        ),
-        _ => "nothing was written".to_owned(),
+/// Where things will appear, as far as that is known before anything is looked at.
+fn targets(options: &Options) -> Vec<PathBuf> {
+    match &options.target {
+        Target::One { data_dir, wal_dir, .. } => {
+            let member = data_dir.join("member");
+            [data_dir.clone(), member].into_iter().chain(wal_dir.clone()).collect()
+        }
+        Target::All { root, wal_root } => {
+            [root.clone()].into_iter().chain(wal_root.clone()).collect()
+        }
     }
+}
+
+/// A killed run can leave finished WAL dirs, or some of several members: say so where that is the likely reason.
+fn half_done(targets: &[PathBuf]) -> String {
+    let within = |target: &PathBuf| {
+        let entries = std::fs::read_dir(target).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).any(|path| {
+            let name = path.to_string_lossy().into_owned();
+            name.rsplit_once(".tmp-").is_some_and(|(_, number)| number.parse::<u64>().is_ok())
+        })
+    };
+    let killed = targets.iter().any(|target| !remains(target).is_empty() || within(target));
+    let standing: Vec<String> = targets
+        .iter()
+        .filter(|target| target.exists())
+        .map(|target| target.display().to_string())
+        .collect();
+    if killed && !standing.is_empty() {
+        format!(
+            "nothing was written; what stands in {} may come from a restore that was killed: check and remove it",
+            standing.join(" and ")
+        )
+    } else {
+        "nothing was written".to_owned()
+    }
+}
+
+/// Lists the keys that wait for a decision.
+fn told(error: restore::Error) -> anyhow::Error {
+    const LISTED: usize = 100;
+    let restore::Error::Orphans { orphans } = &error else { return error.into() };
+    for Orphan { key, lease } in orphans.iter().take(LISTED) {
+        say(&format!("{}  lease {lease:x}", output::for_terminal(key)));
+    }
+    if orphans.len() > LISTED {
+        say(&format!("… and {} more", orphans.len() - LISTED));
+    }
+    anyhow!(
+        "{error}; nothing was written. --orphan-leases keep leaves them as they are (servers log an error for each and \
+         never end them), drop-keys leaves them out, detach makes plain keys of them; \
+         --orphan-leases keep --dry-run -w json lists all"
+    )
 }
 
 /// Verifies the input and says what that covers. The digest can be waived, structure never.
@@ -150,14 +280,14 @@ fn verified(context: &Context, input: &Input, skip_hash_check: bool) -> Result<S
     })
 }
 
-/// The command line that starts the member.
-fn start(plan: &Plan, options: &Options) -> Vec<String> {
+/// The command line that starts a member.
+fn start(one: &Restoring, options: &Options) -> Vec<String> {
     let mut words = vec!["etcd".to_owned()];
     let mut flag = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
-    let peers = plan.own.peer_urls.join(",");
-    flag("--name", &plan.own.name);
-    flag("--data-dir", &plan.data_dir.display().to_string());
-    if let Some(wal_dir) = &plan.wal_dir {
+    let peers = one.member.peer_urls.join(",");
+    flag("--name", &one.member.name);
+    flag("--data-dir", &one.data_dir.display().to_string());
+    if let Some(wal_dir) = &one.wal_dir {
         flag("--wal-dir", &wal_dir.display().to_string());
     }
     flag("--initial-advertise-peer-urls", &peers);
@@ -179,64 +309,151 @@ fn quoted(word: &str) -> String {
     }
 }
 
+fn line(words: &[String]) -> String {
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
 /// The report.
-pub fn render(format: Format, done: &Done) -> Result<String> {
-    let plan = &done.plan;
-    let data_dir = plan.data_dir.display().to_string();
-    let wal_dir = plan.wal_dir.clone().unwrap_or_else(|| plan.data_dir.join("member").join("wal"));
-    let start = done.start.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
-    let rows = [
-        ("Data dir", escape(&data_dir)),
-        ("WAL dir", escape(&wal_dir.display().to_string())),
-        ("Name", escape(&plan.own.name)),
-        ("Member id", plan.own.id.to_string()),
-        ("Cluster id", plan.cluster.id.to_string()),
-        ("Revision", done.restored.revision.to_string()),
-        ("Verified", done.verified.clone()),
-        ("Start", escape(&start)),
-    ];
+fn render(format: Format, done: &Done) -> Result<String> {
     Ok(match format {
-        Format::Json => output::json(&Json {
-            data_dir,
-            wal_dir: wal_dir.display().to_string(),
-            name: &plan.own.name,
-            member_id: plan.own.id.to_string(),
-            cluster_id: plan.cluster.id.to_string(),
-            members: plan
-                .cluster
-                .members
-                .iter()
-                .map(|member| MemberJson {
-                    id: member.id.to_string(),
-                    name: &member.name,
-                    peer_urls: &member.peer_urls,
-                })
-                .collect(),
-            revision: done.restored.revision,
-            verified: &done.verified,
-            findings: done.findings.iter().map(FindingJson::from).collect(),
-            start: done.start.clone(),
-        })?,
-        Format::Fields => output::fields(&rows),
+        Format::Json => output::json(&json(done))?,
+        Format::Fields => {
+            done.members().map(|(one, start)| output::fields(&rows(done, one, start))).collect()
+        }
         Format::Table => {
             let mut table = Table::new(&["FIELD", "VALUE"]).left();
-            rows.into_iter().for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
+            for (one, start) in done.members() {
+                rows(done, one, start)
+                    .into_iter()
+                    .for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
+            }
             table.render()
         }
-        Format::Simple => {
-            let mut text = format!(
-                "restored member {} ({}) of cluster {} to {} at revision {}\nverified: {}\n",
-                escape(&plan.own.name),
-                plan.own.id,
-                plan.cluster.id,
-                escape(&data_dir),
-                done.restored.revision,
-                done.verified
-            );
-            for finding in &done.findings {
-                text += &format!("{}: {}\n", finding.severity, escape(&finding.message));
-            }
-            text + &format!("start it with:\n  {}\n", escape(&start))
-        }
+        Format::Simple => simple(done),
     })
+}
+
+impl Done {
+    fn members(&self) -> impl Iterator<Item = (&Restoring, &[String])> {
+        self.plan.members.iter().zip(self.start.iter().map(Vec::as_slice))
+    }
+}
+
+fn simple(done: &Done) -> String {
+    let Done { plan, outcome, .. } = done;
+    let mut text = String::new();
+    for one in &plan.members {
+        text += &format!(
+            "{} member {} ({}) of cluster {} to {} at revision {}\n",
+            if done.dry_run { "would restore" } else { "restored" },
+            escape(&one.member.name),
+            one.member.id,
+            plan.cluster.id,
+            escape(&one.data_dir.display().to_string()),
+            outcome.revision,
+        );
+    }
+    text += &format!("verified: {}\n", done.verified);
+    let removed = removed(outcome);
+    for (count, what) in [
+        (removed.records, "records, history included"),
+        (removed.keys, "keys"),
+        (removed.leases, "leases that have no key any more"),
+        (removed.alarms, "alarms"),
+    ] {
+        if count > 0 {
+            text += &format!("left out: {count} {what}\n");
+        }
+    }
+    for finding in &done.findings {
+        text += &format!("{}: {}\n", finding.severity, escape(&finding.message));
+    }
+    if done.dry_run {
+        text += &output::planned(&outcome.files, &outcome.space);
+    }
+    let them = if plan.members.len() == 1 { "it" } else { "each" };
+    text += &format!("start {them} with:\n");
+    for (_, start) in done.members() {
+        text += &format!("  {}\n", escape(&line(start)));
+    }
+    if done.dry_run {
+        text += "nothing was written: this was a dry run\n";
+    }
+    text
+}
+
+fn rows(done: &Done, one: &Restoring, start: &[String]) -> Vec<(&'static str, String)> {
+    let path = |path: &Path| escape(&path.display().to_string());
+    let removed = removed(&done.outcome);
+    vec![
+        ("Data dir", path(&one.data_dir)),
+        ("WAL dir", path(&one.wal_dir())),
+        ("Name", escape(&one.member.name)),
+        ("Member id", one.member.id.to_string()),
+        ("Cluster id", done.plan.cluster.id.to_string()),
+        ("Revision", done.outcome.revision.to_string()),
+        ("Records left out", removed.records.to_string()),
+        ("Verified", done.verified.clone()),
+        ("Start", escape(&line(start))),
+    ]
+}
+
+fn removed(outcome: &Outcome) -> RemovedJson {
+    RemovedJson {
+        records: outcome.records_removed,
+        keys: outcome.cut.keys_dropped,
+        leases: outcome.cut.leases_dropped,
+        alarms: outcome.alarms_cleared,
+    }
+}
+
+fn json(done: &Done) -> Json<'_> {
+    let Done { plan, outcome, .. } = done;
+    let all = || {
+        done.members().map(|(one, start)| RestoredJson {
+            name: &one.member.name,
+            member_id: one.member.id.to_string(),
+            data_dir: one.data_dir.display().to_string(),
+            wal_dir: one.wal_dir().display().to_string(),
+            start: start.to_vec(),
+        })
+    };
+    let orphans = &outcome.cut.orphans;
+    Json {
+        dry_run: done.dry_run,
+        one: if plan.members.len() == 1 { all().next() } else { None },
+        restored: all().collect(),
+        cluster_id: plan.cluster.id.to_string(),
+        members: plan
+            .cluster
+            .members
+            .iter()
+            .map(|member| MemberJson {
+                id: member.id.to_string(),
+                name: &member.name,
+                peer_urls: &member.peer_urls,
+            })
+            .collect(),
+        revision: outcome.revision,
+        source_revision: outcome.source_revision,
+        compact_revision: outcome.compact_revision,
+        verified: &done.verified,
+        removed: removed(outcome),
+        orphan_leases: (!orphans.is_empty()).then(|| OrphansJson {
+            treatment: match plan.contents.orphans {
+                Some(LeaseOrphans::DropKeys) => "drop-keys",
+                Some(LeaseOrphans::Detach) => "detach",
+                Some(LeaseOrphans::Keep) | None => "keep",
+            },
+            keys: orphans
+                .iter()
+                .map(|orphan| OrphanJson {
+                    key: KeyJson::new(&orphan.key),
+                    lease: format!("{:x}", orphan.lease),
+                })
+                .collect(),
+        }),
+        planned: PlannedJson::new(&outcome.files, &outcome.space),
+        findings: done.findings.iter().map(FindingJson::from).collect(),
+    }
 }

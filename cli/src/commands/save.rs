@@ -1,13 +1,15 @@
 //! `save`: a member's db as an etcd snapshot.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
+    bolt::Db,
     finding::Severity,
     limits::Limits,
-    snapshot::{self, Saved, verify},
-    staging::remains,
+    rewrite::Rewrite,
+    snapshot::{self, Digest, Form, verify},
+    staging::{Filesystem, Space, remains},
 };
 use serde::Serialize;
 
@@ -16,59 +18,90 @@ use crate::{
     args::{Format, Reading, Save},
     exit::Answer,
     input::Input,
-    output::{self, Table},
+    output::{self, PlannedJson, Table},
 };
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Json {
+    dry_run: bool,
     path: String,
     bytes: u64,
-    sha256: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
     wal_applied: bool,
     entries_replayed: u64,
+    #[serde(flatten)]
+    planned: PlannedJson,
+}
+
+/// A snapshot that was written, or would be.
+struct Done {
+    bytes: u64,
+    digest: Option<Digest>,
+    space: Vec<Space>,
+    /// How many entries of the WAL are in it, where the WAL was applied.
+    applied: Option<u64>,
 }
 
 /// Verifies the source, writes the snapshot beside its target, reads it back, renames it.
 pub fn run(context: &Context, args: &Save) -> Result<Answer> {
     let to_stdout = args.out == Path::new("-");
-    if !to_stdout {
-        name_remains(context, &args.out);
-        if args.out.is_dir() {
-            return Err(anyhow!("{} is a directory; name the file to write", args.out.display()));
-        }
+    if to_stdout && args.dry_run {
+        return Err(anyhow!("--dry-run: standard output takes no plan; name the file to write"));
     }
-    let target = if to_stdout { None } else { Some(args.out.as_path()) };
-    let (saved, applied) = save(context, &args.data_dir, &args.reading, target)?;
+    if !to_stdout {
+        free_file(context, &args.out)?;
+    }
+    let done = save(context, args, (!to_stdout).then_some(args.out.as_path()))?;
     if to_stdout {
         return Ok(Answer::sound(String::new()));
     }
     let path = args.out.display().to_string();
+    let files = [(args.out.clone(), done.bytes)];
+    let sha256 = done.digest.map(|digest| digest.to_string());
     let text = match context.global.format {
+        Format::Simple if args.dry_run => dry(&files, &done.space),
         Format::Simple => format!("Snapshot saved at {}\n", output::escape(&path)),
         Format::Table => {
             let mut table = Table::new(&["PATH", "SIZE", "SHA256"]);
             table.row(vec![
                 output::escape(&path),
-                output::bytes(saved.bytes),
-                saved.digest.to_string(),
+                output::bytes(done.bytes),
+                sha256.unwrap_or_default(),
             ]);
             table.render()
         }
         Format::Fields => output::fields(&[
             ("Path", output::escape(&path)),
-            ("Size", saved.bytes.to_string()),
-            ("SHA256", saved.digest.to_string()),
+            ("Size", done.bytes.to_string()),
+            ("SHA256", sha256.unwrap_or_default()),
         ]),
         Format::Json => output::json(&Json {
+            dry_run: args.dry_run,
             path,
-            bytes: saved.bytes,
-            sha256: saved.digest.to_string(),
-            wal_applied: applied.is_some(),
-            entries_replayed: applied.unwrap_or_default(),
+            bytes: done.bytes,
+            sha256,
+            wal_applied: done.applied.is_some(),
+            entries_replayed: done.applied.unwrap_or_default(),
+            planned: PlannedJson::new(&files, &done.space),
         })?,
     };
     Ok(Answer::sound(text))
+}
+
+/// What a dry run says to people.
+pub fn dry(files: &[(PathBuf, u64)], space: &[Space]) -> String {
+    output::planned(files, space) + "nothing was written: this was a dry run\n"
+}
+
+/// Makes sure that `out` can be a file, and names what killed runs left beside it.
+pub fn free_file(context: &Context, out: &Path) -> Result<()> {
+    name_remains(context, out);
+    if out.is_dir() {
+        return Err(anyhow!("{} is a directory; name the file to write", out.display()));
+    }
+    Ok(())
 }
 
 /// Says what killed runs left beside `target`.
@@ -81,16 +114,10 @@ pub fn name_remains(context: &Context, target: &Path) {
     }
 }
 
-/// Saves the database behind `source` to a file, or to standard output; says how many entries of the WAL are in
-/// it, where the WAL was applied.
-pub fn save(
-    context: &Context,
-    source: &Path,
-    reading: &Reading,
-    target: Option<&Path>,
-) -> Result<(Saved, Option<u64>)> {
-    let input = Input::open(context, source, reading)?;
-    let db = input.db()?;
+/// Opens `path` and verifies it: what is written from it is as sound as it is.
+pub fn verified(context: &Context, path: &Path, reading: &Reading) -> Result<Input> {
+    let input = Input::open(context, path, reading)?;
+    input.db()?;
     let verification = verify(&input.image(), Limits::default(), &context.ui)
         .map_err(|error| input.explain(error))?;
     input.settle()?;
@@ -101,22 +128,73 @@ pub fn save(
     if !verification.is_sound() {
         let findings = verification.findings;
         return Err(anyhow::Error::new(snapshot::Error::Damaged { findings })
-            .context(format!("{}: see `etcdsnap verify`", source.display())));
+            .context(format!("{}: see `etcdsnap verify`", path.display())));
     }
     if input.located().member.is_some() && reading.no_wal {
         context.warn("note: the WAL was not applied: entries that the db does not contain yet are not in this snapshot");
     }
     context.say_replayed(&input);
-    let saved = match target {
-        Some(target) => snapshot::save_file(&db, target, &context.ui, || {
-            input.settle().map_err(std::io::Error::other)
-        })?,
+    Ok(input)
+}
+
+/// Saves the database behind the source to a file, or to standard output.
+fn save(context: &Context, args: &Save, target: Option<&Path>) -> Result<Done> {
+    let input = verified(context, &args.data_dir, &args.reading)?;
+    let db = input.db()?;
+    let on = target.map(Filesystem::of);
+    let (bytes, digest) = match target {
+        Some(_) if args.dry_run => (length(context, &db, args.compact)?, None),
+        Some(target) => write_file(context, &input, &db, target, args.compact)?,
         None => {
-            let saved = snapshot::write(&db, &mut std::io::stdout(), &context.ui)
-                .context("standard output")?;
+            let written = write_stream(context, &db, args.compact).context("standard output")?;
             input.settle()?;
-            saved
+            written
         }
     };
-    Ok((saved, input.report().map(|report| report.applied)))
+    let space = Space::of(on.iter().map(|on| (on, bytes)));
+    if args.dry_run {
+        space.iter().try_for_each(Space::check).context("nothing was written")?;
+        input.settle()?;
+    }
+    Ok(Done { bytes, digest, space, applied: input.report().map(|report| report.applied) })
+}
+
+fn length(context: &Context, db: &Db<'_>, compact: bool) -> Result<u64> {
+    if !compact {
+        return Ok(snapshot::length(db));
+    }
+    let measured = Rewrite::new(*db).measure(&context.ui).map_err(snapshot::Error::from)?;
+    Ok(Form::Snapshot.len(measured.size_bytes))
+}
+
+fn write_file(
+    context: &Context,
+    input: &Input,
+    db: &Db<'_>,
+    target: &Path,
+    compact: bool,
+) -> Result<(u64, Option<Digest>)> {
+    let settled = || input.settle().map_err(std::io::Error::other);
+    if compact {
+        let rewrite = Rewrite::new(*db);
+        let written =
+            snapshot::compact_file(&rewrite, Form::Snapshot, target, &context.ui, settled)?;
+        return Ok((written.bytes, written.digest));
+    }
+    let written = snapshot::save_file(db, target, &context.ui, settled)?;
+    Ok((written.bytes, Some(written.digest)))
+}
+
+fn write_stream(
+    context: &Context,
+    db: &Db<'_>,
+    compact: bool,
+) -> Result<(u64, Option<Digest>), snapshot::Error> {
+    let mut out = std::io::stdout();
+    if compact {
+        let written = snapshot::compact_stream(&Rewrite::new(*db), &mut out, &context.ui)?;
+        return Ok((written.bytes, written.digest));
+    }
+    let written = snapshot::write(db, &mut out, &context.ui)?;
+    Ok((written.bytes, Some(written.digest)))
 }

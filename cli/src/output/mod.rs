@@ -2,13 +2,16 @@
 
 mod escape;
 mod humanize;
+mod planned;
 mod table;
 
 pub use escape::{escape, for_terminal};
 pub use humanize::bytes;
+pub use planned::{PlannedJson, planned};
 pub use table::Table;
 
 use anyhow::Result;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use etcdsnap_engine::finding::Finding;
 use serde::Serialize;
 
@@ -20,6 +23,24 @@ pub fn json(value: &impl Serialize) -> Result<String> {
 /// Fields as etcdutl prints them: `"Name" : value`, one a line.
 pub fn fields(pairs: &[(&str, String)]) -> String {
     pairs.iter().map(|(name, value)| format!("\"{name}\" : {value}\n")).collect()
+}
+
+/// A key as scripts see it.
+#[derive(Debug, Serialize)]
+pub struct KeyJson {
+    /// When it is UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(rename = "keyBase64")]
+    base64: String,
+}
+
+impl KeyJson {
+    /// Of a key's bytes.
+    pub fn new(key: &[u8]) -> Self {
+        let text = std::str::from_utf8(key).ok().map(str::to_owned);
+        Self { key: text, base64: STANDARD.encode(key) }
+    }
 }
 
 /// A finding as scripts see it.

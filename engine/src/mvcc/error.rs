@@ -43,6 +43,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the input's damage is the reason.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::Bolt(error) => error.is_damage(),
+            Error::Record { .. } => true,
+            Error::Compacted { .. } | Error::Future { .. } => false,
+        }
+    }
+}
+
 impl From<schema::Error> for Error {
     fn from(error: schema::Error) -> Self {
         match error {

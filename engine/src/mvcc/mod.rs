@@ -4,6 +4,7 @@
 //! key's latest record at a revision; [`hash_kv`] is etcd's HashKV; [`rules`] judges the whole history:
 //! revision after revision, one generation after another.
 
+mod cut;
 mod error;
 mod hash;
 mod index;
@@ -12,6 +13,7 @@ mod record;
 pub mod rules;
 mod view;
 
+pub use cut::{Cut, CutSummary, Fate, LeaseOrphans, Orphan, Part, Prefixes};
 pub use error::Error;
 pub use hash::{HashKv, hash_kv};
 pub use index::KeyIndex;
@@ -66,6 +68,19 @@ impl<'a> KeySpace<'a> {
             }
             Some(revision) => Ok(revision),
         }
+    }
+
+    /// `revision` when history can be compacted to it, as a server judges it.
+    ///
+    /// # Errors
+    /// When it is compacted already or in the future.
+    pub fn compactable(&self, revision: i64) -> Result<i64, Error> {
+        let compact_revision = self.compact_revision;
+        // 0 would ask for the newest revision.
+        if revision <= compact_revision.max(0) {
+            return Err(Error::Compacted { revision, compact_revision });
+        }
+        self.readable(Some(revision))
     }
 
     /// Bucket `key`; `None` when the file has none.

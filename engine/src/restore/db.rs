@@ -1,60 +1,142 @@
-//! The records of a restored db: the new members, where its log ends, and a raised revision.
+//! The database of the restored members, which is the same for all of them: new members, where their log
+//! ends, a raised revision, and what was asked to be left out.
 
 use std::collections::BTreeMap;
 
-use super::{Error, Plan, json::member_json, raft};
+use super::{Contents, Error, Plan, json::member_json, raft};
 use crate::{
     bolt::{
         Db,
         patch::{Patch, Patched},
         write::BucketOptions,
     },
-    mvcc::KeySpace,
+    mvcc::{Cut, KeySpace, LeaseOrphans, Part},
+    progress::Progress,
+    rewrite::{Records, Rewrite},
     schema::{Revision, Store, bucket, meta},
 };
 
-/// The changes that make a member of `plan`'s cluster of `db`; and the revision after a raise.
+/// How the new database is made.
+#[derive(Debug)]
+pub(super) enum NewDb<'a> {
+    /// The old one with some pages more.
+    Patched(Patched),
+    /// Every page anew.
+    Rewritten(Box<Rewrite<'a>>),
+}
+
+/// The new database and what it says.
+#[derive(Debug)]
+pub(super) struct Edited<'a> {
+    pub(super) new: NewDb<'a>,
+    /// The store's revision, raised when asked.
+    pub(super) revision: i64,
+    /// The store's revision in the source.
+    pub(super) source_revision: i64,
+    /// Revision up to which history is compacted, −1 for never.
+    pub(super) compact_revision: i64,
+    pub(super) alarms_cleared: u64,
+}
+
+/// The database of a member of `plan`'s cluster, made from `db`.
 ///
 /// Source: etcd `v3_snapshot.go`: old members go, new ones come, `cluster` is made when missing,
-/// consistent index and term are those of the new log. Everything else stays as it is.
-pub(super) fn patch(db: &Db<'_>, plan: &Plan) -> Result<(Patched, i64), Error> {
+/// consistent index and term are those of the new log. What nothing else is said about stays as it is.
+pub(super) fn edit<'a>(
+    db: &Db<'a>,
+    plan: &Plan,
+    progress: &dyn Progress,
+) -> Result<Edited<'a>, Error> {
     let store = Store::new(*db);
-    let mut patch = Patch::new(db)?;
-    let mut records: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    if let Some(existing) = store.bucket(bucket::META)? {
-        for item in existing.items() {
-            let item = item?;
-            records.insert(item.key.to_vec(), item.value.to_vec());
-        }
-    }
-    let mut set = |key: &str, value: &[u8]| records.insert(key.as_bytes().to_vec(), value.to_vec());
+    let space = KeySpace::open(&store)?;
+    let rewrite = rewrite(&store, &space, &plan.contents, progress)?;
+    let whole = Rewrite::new(*db);
+    let current = rewrite.as_ref().unwrap_or(&whole);
+    let cut = current.cut();
+    let mut compact_revision =
+        cut.and_then(Cut::compaction).map_or_else(|| space.compact_revision(), |mark| mark.main);
+    // Of an empty store the server says 1 and status 0; here it is what a raise counts from. etcdutl counts from the
+    // last record, which compaction may have removed.
+    let source_revision = space.last_record().max(space.compact_revision());
+    let mut revision = cut.map_or(source_revision, |cut| cut.revision().min(source_revision));
+
+    let mut changed: BTreeMap<&str, Records> = BTreeMap::new();
+    let mut records = current.records(bucket::META)?;
+    let mut set = |key: &str, value: &[u8]| records.insert(key.into(), value.to_vec());
     set(meta::CONSISTENT_INDEX, &raft::last_index(&plan.cluster).to_be_bytes());
     set(meta::TERM, &raft::TERM.to_be_bytes());
-    let space = KeySpace::open(&store)?;
-    let mut revision = space.last_record();
+    let mut raised = None;
     if plan.bump_revision > 0 {
         let bump = plan.bump_revision;
         let too_far = Error::Bump { bump, latest: revision };
         revision =
             i64::try_from(bump).ok().and_then(|bump| revision.checked_add(bump)).ok_or(too_far)?;
         let key = Revision { main: revision, sub: 0 }.encode();
-        // The record is empty, as etcdutl's: the server compacts around it at boot.
-        patch.append(bucket::KEY.as_bytes(), &key, &[])?;
         set(meta::SCHEDULED_COMPACT, &key);
+        raised = Some(key);
+        compact_revision = revision;
     }
-    let options = BucketOptions::default;
-    let none = || std::iter::empty::<(Vec<u8>, Vec<u8>)>();
-    patch.replace_bucket(bucket::META.as_bytes(), options(), records)?;
-    let members: BTreeMap<String, String> = plan
-        .cluster
-        .members
-        .iter()
-        .map(|member| (member.id.to_string(), member_json(member)))
-        .collect();
-    patch.replace_bucket(bucket::MEMBERS.as_bytes(), options(), members)?;
-    patch.replace_bucket(bucket::MEMBERS_REMOVED.as_bytes(), options(), none())?;
+    changed.insert(bucket::META, records);
+    let members = plan.cluster.members.iter();
+    changed.insert(
+        bucket::MEMBERS,
+        members.map(|member| (member.id.to_string().into(), member_json(member).into())).collect(),
+    );
+    changed.insert(bucket::MEMBERS_REMOVED, Records::new());
     if store.bucket(bucket::CLUSTER)?.is_none() {
-        patch.replace_bucket(bucket::CLUSTER.as_bytes(), options(), none())?;
+        changed.insert(bucket::CLUSTER, Records::new());
     }
-    Ok((patch.finish()?, revision))
+    let mut alarms_cleared = 0;
+    if plan.contents.clear_alarms {
+        alarms_cleared = current.records(bucket::ALARM)?.len() as u64;
+        if alarms_cleared > 0 {
+            changed.insert(bucket::ALARM, Records::new());
+        }
+    }
+
+    // The record is empty, as etcdutl's: the server compacts around it at boot.
+    let new = match rewrite {
+        Some(mut rewrite) => {
+            changed.into_iter().for_each(|(name, records)| rewrite.replace(name, records));
+            if let Some(key) = raised {
+                rewrite.append(key.to_vec(), Vec::new());
+            }
+            NewDb::Rewritten(Box::new(rewrite))
+        }
+        None => {
+            let mut patch = Patch::new(db)?;
+            if let Some(key) = raised {
+                patch.append(bucket::KEY.as_bytes(), &key, &[])?;
+            }
+            for (name, records) in changed {
+                patch.replace_bucket(name.as_bytes(), BucketOptions::default(), records)?;
+            }
+            NewDb::Patched(patch.finish()?)
+        }
+    };
+    Ok(Edited { new, revision, source_revision, compact_revision, alarms_cleared })
+}
+
+/// What has to be written anew, if anything has.
+fn rewrite<'a>(
+    store: &Store<'a>,
+    space: &KeySpace<'a>,
+    contents: &Contents,
+    progress: &dyn Progress,
+) -> Result<Option<Rewrite<'a>>, Error> {
+    let revision = contents.revision.filter(|revision| *revision != 0);
+    let part = Part {
+        revision,
+        keys: contents.keys.clone(),
+        orphans: contents.orphans.unwrap_or(LeaseOrphans::Keep),
+    };
+    if revision.is_none() && part.keys.is_empty() && contents.orphans.is_none() {
+        return Ok(contents.compact.then(|| Rewrite::new(*store.db())));
+    }
+    let cut = Cut::part(store, space, &part, progress)?;
+    let orphans = &cut.summary().orphans;
+    if revision.is_some() && contents.orphans.is_none() && !orphans.is_empty() {
+        return Err(Error::Orphans { orphans: orphans.clone() });
+    }
+    Ok(Some(Rewrite::with_cut(*store.db(), cut)?))
 }

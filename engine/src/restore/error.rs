@@ -6,8 +6,9 @@ use super::{IdentityError, UrlError};
 use crate::{
     bolt::{self, patch::PatchError},
     finding::Finding,
-    mvcc,
-    staging::IoError,
+    mvcc::{self, Orphan},
+    rewrite,
+    staging::{IoError, SpaceError},
 };
 
 /// Why a restore could not be planned or done. Nothing stands under the target's name then.
@@ -37,8 +38,8 @@ pub enum Error {
         /// The data dir.
         path: PathBuf,
     },
-    /// The WAL dir exists.
-    #[error("wal-dir {path:?} exists", path = path.display().to_string())]
+    /// The WAL dir holds something already.
+    #[error("wal-dir {path:?} exists and is not empty", path = path.display().to_string())]
     WalDir {
         /// The WAL dir.
         path: PathBuf,
@@ -50,15 +51,8 @@ pub enum Error {
         findings: Vec<Finding>,
     },
     /// The filesystem is too small.
-    #[error("{}: {needed} bytes are needed, {available} are free", path.display())]
-    Space {
-        /// A directory of the filesystem.
-        path: PathBuf,
-        /// Bytes needed.
-        needed: u64,
-        /// Bytes available.
-        available: u64,
-    },
+    #[error(transparent)]
+    Space(#[from] SpaceError),
     /// The input cannot be read.
     #[error(transparent)]
     Bolt(#[from] bolt::Error),
@@ -68,6 +62,37 @@ pub enum Error {
     /// The input cannot be edited.
     #[error(transparent)]
     Patch(#[from] PatchError),
+    /// The database cannot be written anew.
+    #[error(transparent)]
+    Rewrite(#[from] rewrite::Error),
+    /// Keys hang on leases that do not exist, and nobody said what becomes of them.
+    #[error("{} keys hang on leases that do not exist any more", orphans.len())]
+    Orphans {
+        /// The keys, in order.
+        orphans: Vec<Orphan>,
+    },
+    /// A member's name that cannot be the name of a directory.
+    #[error("member {name:?}: the name cannot be a directory of {}", root.display())]
+    DirectoryName {
+        /// The name.
+        name: String,
+        /// Where its directory would be.
+        root: PathBuf,
+    },
+    /// Something stands where all members' directories go.
+    #[error("{} is not empty or cannot be read", path.display())]
+    Root {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Two of the things to be made would stand within each other.
+    #[error("{} and {} stand within each other", outer.display(), inner.display())]
+    Nested {
+        /// The one.
+        outer: PathBuf,
+        /// The one in it.
+        inner: PathBuf,
+    },
     /// The system refused.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -83,9 +108,8 @@ impl Error {
             Error::Damaged { .. } => true,
             Error::Bolt(error) | Error::Patch(PatchError::Read(error)) => error.is_damage(),
             Error::Patch(PatchError::MissingTail { .. }) => true,
-            Error::KeySpace(error) => {
-                matches!(error, mvcc::Error::Bolt(_) | mvcc::Error::Record { .. })
-            }
+            Error::KeySpace(error) => error.is_damage(),
+            Error::Rewrite(error) => error.is_damage(),
             _ => false,
         }
     }

@@ -1,167 +1,333 @@
-//! Does what a plan says: beside the target, synced, renamed last.
+//! Does what was prepared: beside the targets, synced, renamed last.
 //!
-//! Order: db, WAL segment and snapfile are written and synced, then every directory from the inside out;
-//! then a separate WAL dir gets its name, then the data dir (or `member` in it). A kill before the last
-//! rename leaves temporary names only, after a separate WAL dir's rename that dir as well.
+//! Order: every file is written and synced, then every directory from the inside out; then WAL dirs that stand
+//! apart get their names, then data dirs (or `member` in them). A kill before the last rename leaves temporary
+//! names only, and with several renames the units that had theirs.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
 };
 
-use super::{Error, Plan, db, plan::Appearance, raft};
+use super::{
+    Error, Outcome, Prepared,
+    db::NewDb,
+    place::{Seat, Unit, UnitKind},
+    prepare::{Content, NewFile, of_patched},
+    raft,
+};
 use crate::{
-    bolt::Db,
-    progress::Progress,
-    staging::{IoError, Stage, sync_directory},
+    bolt::{Error as BoltError, patch::Patched},
+    progress::{Progress, Step},
+    rewrite::Rewritten,
+    staging::{IoError, Owner, Stage, parent, sync_directory},
     wal::SEGMENT_BYTES,
 };
 
 /// Bytes copied at a time.
 const STEP: usize = 4 << 20;
 
-/// What a restore made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Restored {
-    /// The store's last revision, raised when asked.
-    pub revision: i64,
-    /// Bytes of the new db.
-    pub db_bytes: u64,
-}
-
-/// Makes the data dir of `plan` from `db`, which the caller has verified. `settled` is asked before
-/// anything gets its name whether the bytes of `db` can be trusted.
-///
-/// # Errors
-/// When the input cannot be edited, the system refuses, or the work was interrupted.
-pub fn execute(
-    plan: &Plan,
-    db: &Db<'_>,
-    progress: &dyn Progress,
-    settled: impl FnOnce() -> io::Result<()>,
-) -> Result<Restored, Error> {
-    let (patched, revision) = db::patch(db, plan)?;
-    let target = plan.target();
-    let parent = plan.data_dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let (Appearance::DataDir, Some(parent)) = (plan.appearance, parent) {
-        make_directories(parent)?;
-    }
-    let db_bytes = patched.offset + patched.pages.len() as u64;
-    let wal_parent = plan.wal_dir.as_deref().and_then(Path::parent);
-    if let Some(parent) = wal_parent.filter(|parent| !parent.as_os_str().is_empty()) {
-        make_directories(parent)?;
-    }
-    let stage = Stage::directory(&target)?;
-    let member = match plan.appearance {
-        Appearance::DataDir => stage.path().join("member"),
-        Appearance::Member => stage.path().to_path_buf(),
-    };
-    room(stage.path(), db_bytes + SEGMENT_BYTES)?;
-    let wal_stage = plan.wal_dir.as_deref().map(Stage::directory).transpose()?;
-    let inside = member.join("wal");
-    let wal = wal_stage.as_ref().map_or(inside.as_path(), Stage::path);
-    let snap = member.join("snap");
-    make_directories(&snap)?;
-    if wal_stage.is_none() {
-        make_directories(wal)?;
-    }
-    write_db(&snap.join("db"), db, &patched, progress)?;
-    write_segment(
-        &wal.join(raft::SEGMENT.to_string()),
-        &raft::wal_head(&plan.cluster, plan.own.id),
-    )?;
-    let (name, bytes) = raft::snapfile(&plan.cluster);
-    write_file(&snap.join(name.to_string()), &bytes, 0o666)?;
-    for directory in [&snap, wal, &member, stage.path()] {
-        sync_directory(directory)?;
-    }
-    settled().map_err(Error::Unsettled)?;
-    if progress.interrupted() {
-        return Err(crate::bolt::Error::Interrupted.into());
-    }
-    if let (Some(wal_stage), Some(wal_dir)) = (wal_stage, &plan.wal_dir) {
-        wal_stage.commit_new()?;
-        if let Err(error) = stage.commit_new() {
-            // Nothing may stand under a target's name after a failure.
-            fs::remove_dir_all(wal_dir).map_err(IoError::at("remove", wal_dir))?;
-            return Err(error.into());
+impl Prepared<'_, '_> {
+    /// Makes what was planned. `settled` is asked before anything gets its name whether the bytes of the input can
+    /// be trusted.
+    ///
+    /// # Errors
+    /// When the space does not suffice, the system refuses, or the work was interrupted. Nothing stands under a
+    /// target's name then.
+    pub fn execute(
+        &self,
+        progress: &dyn Progress,
+        settled: impl FnOnce() -> io::Result<()>,
+    ) -> Result<Outcome, Error> {
+        self.check_space(progress)?;
+        let units = self.plan.layout.units();
+        let mut site = Site { stages: Vec::new(), owner: self.plan.owner, progress };
+        for unit in units {
+            site.begin(unit)?;
         }
-    } else {
-        stage.commit_new()?;
+        let mut first: Option<(PathBuf, Rewritten)> = None;
+        for NewFile { seat, content } in self.files() {
+            if progress.interrupted() {
+                return Err(BoltError::Interrupted.into());
+            }
+            let path = site.path(&seat);
+            match content {
+                Content::Snapfile => {
+                    site.file(&path, 0o666, |file| file.write_all(&self.snapfile.1))?
+                }
+                Content::Segment(member) => {
+                    let head = raft::wal_head(&self.plan.cluster, member);
+                    if seat.inside.as_os_str().is_empty() {
+                        site.fill_staged(&seat, |file| write_segment(file, &head))?;
+                    } else {
+                        site.file(&path, 0o600, |file| write_segment(file, &head))?;
+                    }
+                }
+                Content::Db => match &first {
+                    None => first = Some((path.clone(), self.write_db(&site, &path)?)),
+                    Some((original, written)) => {
+                        site.copy(original, &path, written.size_bytes)?;
+                    }
+                },
+            }
+        }
+        site.sync_directories()?;
+        settled().map_err(Error::Unsettled)?;
+        if progress.interrupted() {
+            return Err(BoltError::Interrupted.into());
+        }
+        site.publish(units)?;
+        let (_, written) = first.ok_or(BoltError::Interrupted)?;
+        Ok(self.outcome_of(written))
     }
-    Ok(Restored { revision, db_bytes })
+
+    fn write_db(&self, site: &Site<'_>, path: &Path) -> Result<Rewritten, Error> {
+        let file = site.create(path, 0o600)?;
+        site.progress.step(Step::Write, path);
+        let written = match &self.edited.new {
+            NewDb::Rewritten(rewrite) => {
+                rewrite.write_file(&file, path, site.progress).map_err(|error| {
+                    match error.into_io() {
+                        Ok(source) => Error::Io(IoError::at("write", path)(source)),
+                        Err(error) => error.into(),
+                    }
+                })?
+            }
+            NewDb::Patched(patched) => self.write_patched(&file, path, patched, site.progress)?,
+        };
+        Ok(written)
+    }
+
+    fn write_patched(
+        &self,
+        mut file: &File,
+        path: &Path,
+        patched: &Patched,
+        progress: &dyn Progress,
+    ) -> Result<Rewritten, Error> {
+        progress.begin("restore", patched.offset);
+        let at = |source| Error::Io(IoError::at("write", path)(source));
+        let old = usize::try_from(patched.offset)
+            .ok()
+            .and_then(|size| self.db.bytes().get(..size))
+            .unwrap_or_default();
+        for step in old.chunks(STEP) {
+            if progress.interrupted() {
+                return Err(BoltError::Interrupted.into());
+            }
+            file.write_all(step).map_err(at)?;
+            progress.advance(step.len() as u64);
+        }
+        patched.write_pages(&mut file).map_err(at)?;
+        file.sync_all().map_err(at)?;
+        patched.write_metas(&mut file).map_err(at)?;
+        file.sync_all().map_err(at)?;
+        Ok(of_patched(patched))
+    }
 }
 
-fn make_directories(path: &Path) -> Result<(), IoError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(IoError::at("create", path))
+/// Where the work goes on, until everything gets its name.
+struct Site<'s> {
+    stages: Vec<Stage>,
+    owner: Option<Owner>,
+    progress: &'s dyn Progress,
 }
 
-/// Refuses before the first byte what would not fit.
-fn room(directory: &Path, needed: u64) -> Result<(), Error> {
-    let Ok(stat) = rustix::fs::statvfs(directory) else { return Ok(()) };
-    let available = stat.f_bavail.saturating_mul(stat.f_frsize);
-    if available < needed {
-        return Err(Error::Space { path: directory.to_path_buf(), needed, available });
+impl Site<'_> {
+    /// Begins a unit, with the directories above it that are missing.
+    fn begin(&mut self, unit: &Unit) -> Result<(), Error> {
+        self.directories(parent(&unit.target))?;
+        self.progress.step(Step::Create, &unit.target);
+        let stage = match unit.kind {
+            UnitKind::File => Stage::file(&unit.target)?,
+            UnitKind::New | UnitKind::OverEmpty => Stage::directory(&unit.target)?,
+        };
+        let at = |source| Error::Io(IoError::at("set the owner of", stage.path())(source));
+        match (self.owner, unit.kind) {
+            (Some(owner), _) => owner.take(stage.handle()).map_err(at)?,
+            (None, UnitKind::OverEmpty) => take_after(&stage, &unit.target)?,
+            (None, _) => {}
+        }
+        self.stages.push(stage);
+        Ok(())
+    }
+
+    fn path(&self, seat: &Seat) -> PathBuf {
+        let stage = self.stages.get(seat.unit).map(|stage| stage.path().to_path_buf());
+        let stage = stage.unwrap_or_default();
+        if seat.inside.as_os_str().is_empty() { stage } else { stage.join(&seat.inside) }
+    }
+
+    /// Makes `path` and what is missing above it.
+    fn directories(&self, path: &Path) -> Result<(), Error> {
+        let missing =
+            path.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.is_dir());
+        for directory in missing.collect::<Vec<_>>().into_iter().rev() {
+            self.progress.step(Step::Create, directory);
+            let at = |source| IoError::at("create", directory)(source);
+            DirBuilder::new().mode(0o700).create(directory).map_err(at)?;
+            if let Some(owner) = self.owner {
+                let open = File::open(directory).map_err(at)?;
+                owner.take(&open).map_err(IoError::at("set the owner of", directory))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&self, path: &Path, mode: u32) -> Result<File, Error> {
+        self.directories(parent(path))?;
+        self.progress.step(Step::Create, path);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)
+            .map_err(IoError::at("create", path))?;
+        if let Some(owner) = self.owner {
+            owner.take(&file).map_err(IoError::at("set the owner of", path))?;
+        }
+        Ok(file)
+    }
+
+    fn file(
+        &self,
+        path: &Path,
+        mode: u32,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let mut file = self.create(path, mode)?;
+        self.progress.step(Step::Write, path);
+        write(&mut file).map_err(IoError::at("write", path))?;
+        self.progress.step(Step::Sync, path);
+        Ok(file.sync_all().map_err(IoError::at("sync", path))?)
+    }
+
+    /// Fills a unit that is itself a file.
+    fn fill_staged(
+        &self,
+        seat: &Seat,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let Some(stage) = self.stages.get(seat.unit) else { return Ok(()) };
+        let mut file = stage.handle().try_clone().map_err(IoError::at("open", stage.path()))?;
+        self.progress.step(Step::Write, stage.path());
+        write(&mut file)
+            .and_then(|()| file.sync_all())
+            .map_err(IoError::at("write", stage.path()))?;
+        Ok(())
+    }
+
+    /// Copies a finished db for another member, within the kernel where the filesystem can.
+    fn copy(&self, original: &Path, path: &Path, bytes: u64) -> Result<(), Error> {
+        const AT_ONCE: u64 = 64 << 20;
+        self.progress.begin("copy", bytes);
+        let source = File::open(original).map_err(IoError::at("open", original))?;
+        let mut copied = 0;
+        let file = self.create(path, 0o600)?;
+        self.progress.step(Step::Write, path);
+        loop {
+            if self.progress.interrupted() {
+                return Err(BoltError::Interrupted.into());
+            }
+            let step = io::copy(&mut (&source).take(AT_ONCE), &mut &file)
+                .map_err(IoError::at("write", path))?;
+            if step == 0 {
+                break;
+            }
+            copied += step;
+            self.progress.advance(step);
+        }
+        if copied != bytes {
+            let short = io::Error::from(io::ErrorKind::UnexpectedEof);
+            return Err(IoError::at("read back", original)(short).into());
+        }
+        self.progress.step(Step::Sync, path);
+        Ok(file.sync_all().map_err(IoError::at("sync", path))?)
+    }
+
+    /// Makes every directory durable, the innermost first.
+    fn sync_directories(&self) -> Result<(), Error> {
+        for stage in &self.stages {
+            let mut found = BTreeSet::new();
+            directories_of(stage.path(), &mut found).map_err(IoError::at("list", stage.path()))?;
+            for directory in found.iter().rev() {
+                self.progress.step(Step::Sync, directory);
+                sync_directory(directory)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives everything its name; when one cannot have it, none has.
+    fn publish(self, units: &[Unit]) -> Result<(), Error> {
+        for (done, (stage, unit)) in self.stages.into_iter().zip(units).enumerate() {
+            self.progress.step(Step::Rename, &unit.target);
+            let named = match unit.kind {
+                UnitKind::OverEmpty => stage.commit(),
+                UnitKind::New | UnitKind::File => stage.commit_new(),
+            };
+            if let Err(error) = named {
+                for unit in units.iter().take(done) {
+                    unmake(unit).map_err(IoError::at("remove", &unit.target))?;
+                }
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives a stage the owner and mode of the empty directory it will replace.
+fn take_after(stage: &Stage, replaced: &Path) -> Result<(), Error> {
+    let old = fs::metadata(replaced).map_err(IoError::at("open", replaced))?;
+    let own = stage.handle().metadata().map_err(IoError::at("open", stage.path()))?;
+    if (old.uid(), old.gid()) != (own.uid(), own.gid()) {
+        let owner = Owner { uid: old.uid(), gid: old.gid() };
+        owner.take(stage.handle()).map_err(IoError::at("keep the owner of", replaced))?;
+    }
+    let mode = fs::Permissions::from_mode(old.mode() & 0o7777);
+    Ok(stage.handle().set_permissions(mode).map_err(IoError::at("keep the mode of", replaced))?)
+}
+
+/// `directory` and all within it, in path order, which is the outermost first. A file has none.
+fn directories_of(directory: &Path, found: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+    if !directory.is_dir() {
+        return Ok(());
+    }
+    found.insert(directory.to_path_buf());
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            directories_of(&entry.path(), found)?;
+        }
     }
     Ok(())
 }
 
-fn write_db(
-    path: &Path,
-    db: &Db<'_>,
-    patched: &crate::bolt::patch::Patched,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
-    progress.begin("restore", patched.offset);
-    let at = |source| Error::Io(IoError::at("write", path)(source));
-    let mut file = create(path, 0o600)?;
-    let old = usize::try_from(patched.offset)
-        .ok()
-        .and_then(|size| db.bytes().get(..size))
-        .unwrap_or_default();
-    for step in old.chunks(STEP) {
-        if progress.interrupted() {
-            return Err(crate::bolt::Error::Interrupted.into());
+/// Takes back what has its name already.
+fn unmake(unit: &Unit) -> io::Result<()> {
+    match unit.kind {
+        UnitKind::File => fs::remove_file(&unit.target),
+        UnitKind::New => fs::remove_dir_all(&unit.target),
+        UnitKind::OverEmpty => {
+            for entry in fs::read_dir(&unit.target)? {
+                fs::remove_dir_all(entry?.path())?;
+            }
+            Ok(())
         }
-        file.write_all(step).map_err(at)?;
-        progress.advance(step.len() as u64);
     }
-    patched.write_pages(&mut file).map_err(at)?;
-    file.sync_all().map_err(at)?;
-    patched.write_metas(&mut file).map_err(at)?;
-    file.sync_all().map_err(at)
 }
 
 /// A segment, allocated to its full size as etcd does, so that a full disk shows now.
-fn write_segment(path: &Path, head: &[u8]) -> Result<(), Error> {
-    let at = |source| IoError::at("write", path)(source);
-    let mut file = create(path, 0o600)?;
-    let allocated =
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, SEGMENT_BYTES);
-    match allocated {
+fn write_segment(file: &mut File, head: &[u8]) -> io::Result<()> {
+    use rustix::{fs::FallocateFlags, io::Errno};
+    match rustix::fs::fallocate(&*file, FallocateFlags::empty(), 0, SEGMENT_BYTES) {
         Ok(()) => {}
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-            file.set_len(SEGMENT_BYTES).map_err(at)?
-        }
-        Err(error) => return Err(at(error.into()).into()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(SEGMENT_BYTES)?,
+        Err(error) => return Err(error.into()),
     }
-    file.write_all(head).and_then(|()| file.sync_all()).map_err(at)?;
-    Ok(())
-}
-
-fn write_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
-    let mut file = create(path, mode)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(IoError::at("write", path))?;
-    Ok(())
-}
-
-fn create(path: &Path, mode: u32) -> Result<File, IoError> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .map_err(IoError::at("create", path))
+    file.write_all(head)
 }

@@ -1,33 +1,72 @@
-//! What a restore will do, decided before anything is written.
+//! What a restore will do, as far as it can be decided before the input is read.
 
-use std::{
-    fs, io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+use std::path::{Path, PathBuf};
+
+use super::{
+    Cluster, Error, IdentityError, InitialCluster, Member, PeerUrl,
+    place::{Layout, Seats},
+};
+use crate::{
+    mvcc::{LeaseOrphans, Prefixes},
+    staging::Owner,
 };
 
-use super::{Cluster, Error, InitialCluster, Member, PeerUrl};
-use crate::staging::IoError;
-
-/// What may be asked of a restore; the names are etcdutl's.
+/// What may be asked of a restore; the names are etcdutl's where it has them.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Name of this member.
-    pub name: String,
     /// All members as `name=url,…`.
     pub initial_cluster: String,
     /// Token that enters every id.
     pub initial_cluster_token: String,
-    /// Peer URLs of this member, comma-separated.
-    pub initial_advertise_peer_urls: String,
-    /// The data dir to make.
-    pub data_dir: PathBuf,
-    /// Where the WAL goes; `None` for its usual place in the data dir.
-    pub wal_dir: Option<PathBuf>,
+    /// Which members' data dirs are made, and where.
+    pub target: Target,
+    /// What of the input is restored.
+    pub contents: Contents,
     /// How much to raise the revision; 0 leaves it.
     pub bump_revision: u64,
     /// Whether to mark the raised revision as compacted.
     pub mark_compacted: bool,
+    /// Whom everything that is made belongs to; `None`: to who runs this.
+    pub owner: Option<Owner>,
+}
+
+/// Which members' data dirs are made, and where.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// One member's.
+    One {
+        /// Its name.
+        name: String,
+        /// Its peer URLs, comma-separated.
+        initial_advertise_peer_urls: String,
+        /// The data dir to make.
+        data_dir: PathBuf,
+        /// Where the WAL goes; `None` for its usual place in the data dir.
+        wal_dir: Option<PathBuf>,
+    },
+    /// Every member's, in a directory named after it.
+    All {
+        /// The directory of the data dirs.
+        root: PathBuf,
+        /// The directory of the WAL dirs; `None` for their usual places in the data dirs.
+        wal_root: Option<PathBuf>,
+    },
+}
+
+/// What of the input is restored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// The key space as it was at this revision; `None` for the newest.
+    pub revision: Option<i64>,
+    /// What becomes of keys that hang on a lease that does not exist any more. `None` refuses them where a revision
+    /// is asked for and leaves them alone otherwise.
+    pub orphans: Option<LeaseOrphans>,
+    /// Which keys.
+    pub keys: Prefixes,
+    /// Write live pages only.
+    pub compact: bool,
+    /// Leave out alarms.
+    pub clear_alarms: bool,
 }
 
 /// A restore that can be done.
@@ -35,96 +74,97 @@ pub struct Options {
 pub struct Plan {
     /// The new cluster.
     pub cluster: Cluster,
-    /// The member whose data dir is made.
-    pub own: Member,
-    /// The data dir to make.
-    pub data_dir: PathBuf,
-    /// How it will appear.
-    pub appearance: Appearance,
-    /// Where the WAL goes, when not into the data dir.
-    pub wal_dir: Option<PathBuf>,
+    /// The members whose data dirs are made, by name; at least one.
+    pub members: Vec<Restoring>,
+    /// What of the input is restored.
+    pub contents: Contents,
     /// How much to raise the revision; 0 leaves it.
     pub bump_revision: u64,
+    /// Whom everything belongs to.
+    pub owner: Option<Owner>,
+    pub(super) layout: Layout,
 }
 
-/// How the finished work gets its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appearance {
-    /// The data dir does not exist: it is made beside its place and renamed.
-    DataDir,
-    /// The data dir exists and is empty, perhaps a mount point: `member` is made in it and renamed.
-    Member,
+/// A member whose data dir is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restoring {
+    /// Who it is.
+    pub member: Member,
+    /// Its data dir.
+    pub data_dir: PathBuf,
+    /// Its WAL dir, when that is not in its usual place.
+    pub wal_dir: Option<PathBuf>,
+    pub(super) seats: Seats,
 }
 
 impl Plan {
     /// Checks everything that can be known before the input is read, in etcdutl's order.
     ///
     /// # Errors
-    /// When the flags contradict each other, make no cluster, or the target is not free.
+    /// When the flags contradict each other, make no cluster, or a target is not free.
     pub fn new(options: &Options) -> Result<Self, Error> {
         if (options.bump_revision > 0) != options.mark_compacted {
             return Err(Error::BumpWithoutMark);
         }
-        let advertised =
-            PeerUrl::parse_list(&options.initial_advertise_peer_urls).map_err(Error::Advertised)?;
-        let initial = InitialCluster::parse(&options.initial_cluster)?;
-        initial.check_member(&options.name, &advertised)?;
-        let cluster = initial.cluster(&options.initial_cluster_token)?;
-        let own = cluster.member_named(&options.name).cloned().ok_or_else(|| {
-            super::IdentityError::UnknownName {
-                name: options.name.clone(),
-                known: initial.names().map(str::to_owned).collect(),
+        let token = &options.initial_cluster_token;
+        let (cluster, members, layout) = match &options.target {
+            Target::One { name, initial_advertise_peer_urls, data_dir, wal_dir } => {
+                let advertised =
+                    PeerUrl::parse_list(initial_advertise_peer_urls).map_err(Error::Advertised)?;
+                let initial = InitialCluster::parse(&options.initial_cluster)?;
+                initial.check_member(name, &advertised)?;
+                let cluster = initial.cluster(token)?;
+                let usual = data_dir.join("member").join("wal");
+                let wal_dir = wal_dir.clone().filter(|wal_dir| *wal_dir != usual);
+                let (layout, seats) = Layout::one(data_dir, wal_dir.as_deref())?;
+                let member = named(&cluster, &initial, name)?;
+                let one = Restoring { member, data_dir: data_dir.clone(), wal_dir, seats };
+                (cluster, vec![one], layout)
             }
-        })?;
-        let appearance = appearance(&options.data_dir)?;
-        if let Some(wal_dir) = &options.wal_dir
-            && fs::symlink_metadata(wal_dir).is_ok()
-        {
-            return Err(Error::WalDir { path: wal_dir.clone() });
-        }
+            Target::All { root, wal_root } => {
+                let initial = InitialCluster::parse(&options.initial_cluster)?;
+                let cluster = initial.cluster(token)?;
+                let names: Vec<&str> = initial.names().collect();
+                let (layout, seats) =
+                    Layout::all(root, wal_root.as_deref(), names.iter().copied())?;
+                let members = names.iter().zip(seats).map(|(name, seats)| {
+                    Ok(Restoring {
+                        member: named(&cluster, &initial, name)?,
+                        data_dir: root.join(name),
+                        wal_dir: wal_root.as_ref().map(|root| root.join(name)),
+                        seats,
+                    })
+                });
+                let members = members.collect::<Result<Vec<_>, Error>>()?;
+                (cluster, members, layout)
+            }
+        };
         Ok(Self {
             cluster,
-            own,
-            data_dir: options.data_dir.clone(),
-            appearance,
-            wal_dir: options.wal_dir.clone(),
+            members,
+            contents: options.contents.clone(),
             bump_revision: options.bump_revision,
+            owner: options.owner,
+            layout,
         })
     }
 
-    /// Where the temporary thing stands, and so what its remains are named after.
-    pub fn target(&self) -> PathBuf {
-        match self.appearance {
-            Appearance::DataDir => self.data_dir.clone(),
-            Appearance::Member => self.data_dir.join("member"),
-        }
+    /// The names of what will appear, and so what remains of a killed run are named after.
+    pub fn targets(&self) -> impl Iterator<Item = &Path> {
+        self.layout.units().iter().map(|unit| unit.target.as_path())
     }
 }
 
-/// A data dir must be absent or empty; a mount point's `lost+found` does not count.
-fn appearance(data_dir: &Path) -> Result<Appearance, Error> {
-    let refused = || Error::DataDir { path: data_dir.to_path_buf() };
-    match fs::symlink_metadata(data_dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Appearance::DataDir),
-        Err(error) => return Err(IoError::at("open", data_dir)(error).into()),
-        Ok(_) => {}
+impl Restoring {
+    /// Its WAL dir, wherever that is.
+    pub fn wal_dir(&self) -> PathBuf {
+        self.wal_dir.clone().unwrap_or_else(|| self.data_dir.join("member").join("wal"))
     }
-    let entries = fs::read_dir(data_dir).map_err(|_| refused())?;
-    for entry in entries {
-        let name = entry.map_err(|_| refused())?.file_name();
-        let remains = name.as_encoded_bytes().starts_with(b"member.tmp-");
-        let of_mount = name == "lost+found" && is_mount_point(data_dir);
-        if !(remains || of_mount) {
-            return Err(refused());
-        }
-    }
-    Ok(Appearance::Member)
 }
 
-fn is_mount_point(directory: &Path) -> bool {
-    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
-    match (device(directory), device(&directory.join(".."))) {
-        (Ok(own), Ok(parent)) => own != parent,
-        _ => false,
-    }
+fn named(cluster: &Cluster, initial: &InitialCluster, name: &str) -> Result<Member, Error> {
+    cluster.member_named(name).cloned().ok_or_else(|| {
+        let known = initial.names().map(str::to_owned).collect();
+        IdentityError::UnknownName { name: name.to_owned(), known }.into()
+    })
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::Plan;
+use super::{Outcome, Plan};
 use crate::{
     bolt,
     finding::{Finding, Place},
     ids::ClusterId,
+    mvcc::LeaseOrphans,
     pb::etcdserverpb::AlarmType,
     schema::{MetaRecords, Store, auth, bucket, members, meta::Version, small},
 };
@@ -20,10 +21,13 @@ use crate::{
 pub fn warnings(
     store: &Store<'_>,
     plan: &Plan,
+    outcome: &Outcome,
     origin: Option<ClusterId>,
 ) -> Result<Vec<Finding>, bolt::Error> {
     let (meta, _) = MetaRecords::read(store)?;
     let mut found = Vec::new();
+    found.extend(lower_revision(outcome));
+    found.extend(cut(plan, outcome));
     if same_cluster(store, &meta, plan, origin)? {
         let message = format!(
             "the new cluster id {} is that of the source's cluster: members of the old cluster that still run would join in; \
@@ -32,9 +36,12 @@ pub fn warnings(
         );
         found.push(Finding::warning("same-cluster-id", Place::File, message));
     }
-    alarms(store, &mut found)?;
+    if !plan.contents.clear_alarms {
+        alarms(store, &mut found)?;
+    }
     users(store, &mut found)?;
-    let leases = small::leases(store)?.records.len();
+    let leases = small::leases(store)?.records.len() as u64;
+    let leases = leases.saturating_sub(outcome.cut.leases_dropped);
     if leases > 0 {
         let message = format!(
             "{leases} leases begin anew with their full time to live when the member starts"
@@ -45,7 +52,7 @@ pub fn warnings(
             message,
         ));
     }
-    if meta.compaction_pending() {
+    if meta.compaction_pending() && outcome.compact_revision == meta.compact_revision() {
         let message = format!(
             "a compaction at {} is resumed when the member starts",
             meta.compact_revision()
@@ -54,6 +61,42 @@ pub fn warnings(
     }
     found.extend(refusing_servers(meta.storage_version.as_deref()));
     Ok(found)
+}
+
+/// A store that goes back in time, which clients take for a store that went wrong.
+fn lower_revision(outcome: &Outcome) -> Option<Finding> {
+    let Outcome { revision, source_revision, .. } = *outcome;
+    (revision < source_revision).then(|| {
+        let message = format!(
+            "the revision goes back from {source_revision} to {revision}: clients that saw newer ones (API servers, controllers, watches) \
+             must be restarted; --bump-revision {} --mark-compacted would lift it above",
+            source_revision.saturating_sub(revision).saturating_add(1)
+        );
+        Finding::warning("revision-lower", Place::File, message)
+    })
+}
+
+/// What was left out, where that may surprise.
+fn cut(plan: &Plan, outcome: &Outcome) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for prefix in &outcome.cut.idle_prefixes {
+        let message = format!("no key begins with {}", prefix.escape_ascii());
+        found.push(Finding::warning("idle-prefix", Place::File, message));
+    }
+    let orphans = outcome.cut.orphans.len();
+    if orphans > 0 {
+        let effect = match plan.contents.orphans {
+            Some(LeaseOrphans::DropKeys) => "are dropped",
+            Some(LeaseOrphans::Detach) => "are written without it",
+            Some(LeaseOrphans::Keep) | None => {
+                "keep it: servers log an error for each and never end them"
+            }
+        };
+        let message =
+            format!("{orphans} keys hang on a lease that does not exist any more and {effect}");
+        found.push(Finding::warning("lease-missing", Place::File, message));
+    }
+    found
 }
 
 /// Whether the new ids can be those of the source's cluster: its WAL says so, or every new member's id

@@ -1,6 +1,11 @@
 //! What stops the work on a snapshot.
 
-use crate::{bolt, finding::Finding, mvcc, schema, staging::IoError};
+use crate::{
+    bolt,
+    finding::Finding,
+    mvcc, rewrite, schema,
+    staging::{IoError, SpaceError},
+};
 
 /// Why a snapshot could not be read or made.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,12 @@ pub enum Error {
         /// Digest of what was read back.
         found: super::Digest,
     },
+    /// The database cannot be written anew.
+    #[error(transparent)]
+    Rewrite(#[from] rewrite::Error),
+    /// The filesystem is too small.
+    #[error(transparent)]
+    Space(#[from] SpaceError),
     /// The system refused.
     #[error(transparent)]
     Io(#[from] IoError),

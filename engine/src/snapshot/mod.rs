@@ -3,14 +3,17 @@
 //! The format has no magic and no version: `high water mark × page size` bytes of database, then 32
 //! bytes of digest. A database copied from a data dir has no digest; then only structure can be judged.
 
+mod compact;
 mod error;
 mod save;
 mod status;
 mod trailer;
 mod verify;
 
+pub use crate::content::status_hash;
+pub use compact::{Compacted, Form, compact_file, compact_stream};
 pub use error::Error;
-pub use save::{Saved, save_file, write};
-pub use status::{Status, status, status_hash};
+pub use save::{Saved, length, save_file, write};
+pub use status::{Status, status};
 pub use trailer::{Digest, Image, Trailer};
 pub use verify::{Check, Verification, verify};

@@ -12,7 +12,7 @@ use super::{Digest, Error, trailer::TRAILER};
 use crate::{
     bolt::{Db, TxId, meta::Meta, write::meta_page},
     progress::Progress,
-    staging::{IoError, Stage},
+    staging::{Filesystem, IoError, Space, Stage},
 };
 
 /// Bytes written and hashed at a time.
@@ -64,6 +64,11 @@ pub fn write(
     Ok(Saved { bytes: size + TRAILER as u64, digest })
 }
 
+/// Bytes of the snapshot of `db`.
+pub fn length(db: &Db<'_>) -> u64 {
+    db.size_bytes() + TRAILER as u64
+}
+
 /// The two meta pages of a snapshot: the active meta as transaction T in page 0, as T − 1 in page 1.
 fn meta_pages(db: &Db<'_>) -> Vec<u8> {
     let TxId(txid) = db.meta().txid;
@@ -84,6 +89,7 @@ pub fn save_file(
     progress: &dyn Progress,
     settled: impl FnOnce() -> io::Result<()>,
 ) -> Result<Saved, Error> {
+    Space::of([(&Filesystem::of(target), length(db))]).iter().try_for_each(Space::check)?;
     let stage = Stage::file(target)?;
     let mut file = stage.handle();
     let saved = write(db, &mut file, progress).map_err(|error| match error {
@@ -105,23 +111,34 @@ fn read_back(path: &Path, bytes: u64, progress: &dyn Progress) -> Result<Digest,
     progress.begin("verify", bytes);
     let at = |source: io::Error| Error::Io(IoError::at("read back", path)(source));
     let mut file = File::open(path).map_err(at)?;
-    let mut left = bytes.saturating_sub(TRAILER as u64);
+    let computed = hash(&mut file, bytes.saturating_sub(TRAILER as u64), progress)
+        .map_err(at)?
+        .ok_or(crate::bolt::Error::Interrupted)?;
+    let mut stored = [0; TRAILER];
+    file.read_exact(&mut stored).map_err(at)?;
+    // A trailer that differs shows as a digest that differs.
+    Ok(if stored == computed.0 { computed } else { Digest(stored) })
+}
+
+/// SHA-256 of the next `bytes` of `file`; `None` when interrupted.
+pub(super) fn hash(
+    file: &mut File,
+    bytes: u64,
+    progress: &dyn Progress,
+) -> io::Result<Option<Digest>> {
+    let mut left = bytes;
     let mut buffer = vec![0; STEP];
     let mut hasher = Sha256::new();
     while left > 0 {
         if progress.interrupted() {
-            return Err(crate::bolt::Error::Interrupted.into());
+            return Ok(None);
         }
         let want = usize::try_from(left).unwrap_or(STEP).min(STEP);
         let step = buffer.get_mut(..want).unwrap_or_default();
-        file.read_exact(step).map_err(at)?;
+        file.read_exact(step)?;
         hasher.update(&*step);
         left -= want as u64;
         progress.advance(want as u64);
     }
-    let mut stored = [0; TRAILER];
-    file.read_exact(&mut stored).map_err(at)?;
-    let computed = Digest(hasher.finalize().into());
-    // A trailer that differs shows as a digest that differs.
-    Ok(if stored == computed.0 { computed } else { Digest(stored) })
+    Ok(Some(Digest(hasher.finalize().into())))
 }

@@ -1,11 +1,9 @@
 //! The numbers that `etcdutl snapshot status` prints.
 
-use rayon::prelude::*;
-
 use super::Error;
 use crate::{
-    bolt::{self, Bucket, Db, walk::Subtree},
-    crc32c::Crc32c,
+    bolt::Db,
+    content::status_hash,
     mvcc::{KeyIndex, KeySpace},
     progress::Progress,
     schema::{MetaRecords, Store},
@@ -51,61 +49,4 @@ pub fn status(db: &Db<'_>, progress: &dyn Progress) -> Result<Status, Error> {
         version: meta.storage_version.unwrap_or_default(),
         compact_revision: space.compact_revision(),
     })
-}
-
-/// etcd's status hash and the number of pairs in all buckets. Nothing is left out of the hash.
-///
-/// # Errors
-/// When a page is damaged.
-pub fn status_hash(db: &Db<'_>, progress: &dyn Progress) -> Result<(u32, u64), bolt::Error> {
-    let mut sum = Sum::default();
-    for item in db.root().items() {
-        let item = item?;
-        if !item.is_bucket() {
-            continue;
-        }
-        sum.crc.update(item.key);
-        let bucket = Bucket::from_item(*db, &item)?;
-        let parts = bucket.subtrees(rayon::current_num_threads() * 64);
-        let pieces: Vec<_> = parts.par_iter().map(|part| sum_of(part, progress)).collect();
-        // Joined here and not by rayon, which would return any of several errors.
-        for piece in pieces {
-            let piece = piece?;
-            sum.crc.join(&piece.crc);
-            sum.entries += piece.entries;
-        }
-    }
-    Ok((sum.crc.value(), sum.entries))
-}
-
-#[derive(Default)]
-struct Sum {
-    crc: Crc32c,
-    entries: u64,
-}
-
-fn sum_of(part: &Subtree<'_>, progress: &dyn Progress) -> Result<Sum, bolt::Error> {
-    let mut sum = Sum::default();
-    for leaf in part.leaves() {
-        let leaf = leaf?;
-        if progress.interrupted() {
-            return Err(bolt::Error::Interrupted);
-        }
-        sum.entries += leaf.count() as u64;
-        match leaf.packed()? {
-            Some(run) => sum.crc.update(run),
-            None => {
-                for item in leaf.items() {
-                    let item = item?;
-                    sum.crc.update(item.key);
-                    // bbolt hands out no value for a bucket within a bucket.
-                    if !item.is_bucket() {
-                        sum.crc.update(item.value);
-                    }
-                }
-            }
-        }
-        progress.advance(leaf.len_bytes());
-    }
-    Ok(sum)
 }

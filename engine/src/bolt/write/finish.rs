@@ -45,6 +45,14 @@ impl<W> Unsealed<W> {
         &mut self.out
     }
 
+    /// Pages 0 and 1, as [`Unsealed::seal`] would write them.
+    ///
+    /// # Errors
+    /// [`WriteError::TxId`] when `txid` is 0 or the greatest there is.
+    pub fn metas(&self, txid: TxId) -> Result<[Vec<u8>; 2], WriteError> {
+        sealing_metas(Meta { txid, ..self.meta })
+    }
+
     /// What was written, the metas' two pages included.
     pub fn summary(&self) -> Summary {
         Summary {
@@ -83,7 +91,7 @@ impl<W: Write + Seek> Unsealed<W> {
     /// # Errors
     /// [`WriteError::TxId`] when `txid` is 0 or the greatest there is; [`WriteError::Io`].
     pub fn seal(mut self, txid: TxId) -> Result<(W, Summary), WriteError> {
-        let pages = sealing_metas(Meta { txid, ..self.meta })?;
+        let pages = self.metas(txid)?;
         let io = |source| WriteError::Io { page: PageId(0), source };
         self.out.seek(SeekFrom::Start(0)).map_err(io)?;
         self.out.write_all(&pages.concat()).map_err(io)?;

@@ -1,0 +1,138 @@
+//! `compact`: a database written anew, with its history or part of it.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use etcdsnap_engine::{
+    datadir::Kind,
+    mvcc::{Cut, KeySpace},
+    rewrite::Rewrite,
+    schema::Store,
+    snapshot::{self, Compacted, Form},
+    staging::{Filesystem, Space},
+};
+use serde::Serialize;
+
+use super::{
+    Context,
+    restore::RemovedJson,
+    save::{dry, free_file, verified},
+};
+use crate::{
+    args::{Compact, Format},
+    exit::Answer,
+    output::{self, PlannedJson, Table},
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Json {
+    dry_run: bool,
+    path: String,
+    kind: &'static str,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    source_bytes: u64,
+    revision: i64,
+    compact_revision: i64,
+    removed: RemovedJson,
+    #[serde(flatten)]
+    planned: PlannedJson,
+}
+
+/// Verifies the source, writes the new file beside its target, reads it back, renames it.
+pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
+    if args.out == Path::new("-") {
+        return Err(anyhow!(
+            "name the file to write; `save --compact` writes a snapshot to standard output"
+        ));
+    }
+    free_file(context, &args.out)?;
+    let input = verified(context, &args.path, &args.reading)?;
+    let db = input.db()?;
+    let (form, kind) = match input.kind() {
+        Kind::Snapshot => (Form::Snapshot, "snapshot"),
+        _ => (Form::Db, "db"),
+    };
+    let space = KeySpace::open(&Store::new(db))?;
+    let rewrite = match args.compaction {
+        Some(to) => {
+            let cut = Cut::compacted(&space, to, &context.ui)
+                .map_err(|error| anyhow!("--compaction {to}: {error}"))?;
+            Rewrite::with_cut(db, cut).map_err(snapshot::Error::from)?
+        }
+        None => Rewrite::new(db),
+    };
+    let compact_revision = args.compaction.unwrap_or(space.compact_revision());
+    let on = Filesystem::of(&args.out);
+    let written = if args.dry_run {
+        let measured = rewrite.measure(&context.ui).map_err(snapshot::Error::from)?;
+        Compacted {
+            bytes: form.len(measured.size_bytes),
+            digest: None,
+            records_removed: measured.records_removed,
+        }
+    } else {
+        let settled = || input.settle().map_err(std::io::Error::other);
+        snapshot::compact_file(&rewrite, form, &args.out, &context.ui, settled)?
+    };
+    let files = [(args.out.clone(), written.bytes)];
+    let needed = Space::of([(&on, written.bytes)]);
+    if args.dry_run {
+        needed.iter().try_for_each(Space::check)?;
+        input.settle()?;
+    }
+    let path = args.out.display().to_string();
+    let source_bytes = db.size_bytes();
+    let shown = [
+        ("Path", output::escape(&path)),
+        ("Kind", kind.to_owned()),
+        ("Size", written.bytes.to_string()),
+        ("Size before", source_bytes.to_string()),
+        ("Revision", space.current_revision().to_string()),
+        ("Compact revision", compact_revision.to_string()),
+        ("Records left out", written.records_removed.to_string()),
+        ("SHA256", written.digest.map(|digest| digest.to_string()).unwrap_or_default()),
+    ];
+    let text = match context.global.format {
+        Format::Simple => {
+            let mut text = format!(
+                "{} {} of {} before, {} records left out, to {}\n",
+                if args.dry_run { "would write" } else { "wrote" },
+                output::bytes(written.bytes),
+                output::bytes(source_bytes),
+                written.records_removed,
+                output::escape(&path)
+            );
+            if args.dry_run {
+                text += &dry(&files, &needed);
+            }
+            text
+        }
+        Format::Table => {
+            let mut table = Table::new(&["FIELD", "VALUE"]).left();
+            shown.into_iter().for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
+            table.render()
+        }
+        Format::Fields => output::fields(&shown),
+        Format::Json => output::json(&Json {
+            dry_run: args.dry_run,
+            path,
+            kind,
+            bytes: written.bytes,
+            sha256: written.digest.map(|digest| digest.to_string()),
+            source_bytes,
+            revision: space.current_revision(),
+            compact_revision,
+            removed: RemovedJson {
+                records: written.records_removed,
+                keys: 0,
+                leases: 0,
+                alarms: 0,
+            },
+            planned: PlannedJson::new(&files, &needed),
+        })?,
+    };
+    Ok(Answer::sound(text))
+}

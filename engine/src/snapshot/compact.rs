@@ -1,0 +1,154 @@
+//! Writes a database anew as a file: a db, or a snapshot with its digest.
+
+use std::{
+    fs::File,
+    io::{self, Seek, SeekFrom, Write},
+    path::Path,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Digest, Error, save::hash, trailer::TRAILER};
+use crate::{
+    progress::Progress,
+    rewrite::{Rewrite, Rewritten},
+    staging::{Filesystem, IoError, Space, Stage},
+};
+
+/// What a compacted file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A database alone.
+    Db,
+    /// A database and its digest.
+    Snapshot,
+}
+
+impl Form {
+    /// Length of a file with `db_bytes` of database.
+    pub fn len(self, db_bytes: u64) -> u64 {
+        match self {
+            Form::Db => db_bytes,
+            Form::Snapshot => db_bytes + TRAILER as u64,
+        }
+    }
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// SHA-256 of the database, of a snapshot.
+    pub digest: Option<Digest>,
+    /// Records of bucket `key` that were left out.
+    pub records_removed: u64,
+}
+
+/// Writes `rewrite` as file `target`: whole or not at all. It is synced, read back and compared before it takes its
+/// name; an older file of that name stays until then. `settled` is asked last whether the bytes of the source can
+/// be trusted.
+///
+/// # Errors
+/// When the space does not suffice, the source cannot be read, the system refuses, or what was written reads back
+/// differently; and what `settled` says.
+pub fn compact_file(
+    rewrite: &Rewrite<'_>,
+    form: Form,
+    target: &Path,
+    progress: &dyn Progress,
+    settled: impl FnOnce() -> io::Result<()>,
+) -> Result<Compacted, Error> {
+    check_space(rewrite, form, target, progress)?;
+    let stage = Stage::file(target)?;
+    let at = |source| Error::Io(IoError::at("write", stage.path())(source));
+    let Rewritten { size_bytes, records_removed } = rewrite
+        .write_file(stage.handle(), stage.path(), progress)
+        .map_err(|error| match error.into_io() {
+            Ok(source) => at(source),
+            Err(error) => error.into(),
+        })?;
+    let digest = match form {
+        Form::Db => None,
+        Form::Snapshot => {
+            let digest = digest_of(stage.path(), size_bytes, progress)?;
+            let mut file = stage.handle();
+            file.seek(SeekFrom::Start(size_bytes)).map_err(at)?;
+            file.write_all(&digest.0).and_then(|()| file.sync_all()).map_err(at)?;
+            Some(digest)
+        }
+    };
+    settled().map_err(Error::Stream)?;
+    stage.commit()?;
+    Ok(Compacted { bytes: form.len(size_bytes), digest, records_removed })
+}
+
+/// Writes `rewrite` as a snapshot to `out`, which need not be a file. The source is read twice: a snapshot begins
+/// with metas that say how it ends.
+///
+/// # Errors
+/// When the source cannot be read or writing fails.
+pub fn compact_stream(
+    rewrite: &Rewrite<'_>,
+    out: &mut impl Write,
+    progress: &dyn Progress,
+) -> Result<Compacted, Error> {
+    let metas = rewrite.metas(progress)?;
+    let mut stream = Hashing { out, hasher: Sha256::new() };
+    stream.write_all(&metas).map_err(Error::Stream)?;
+    let (mut unsealed, records_removed) = rewrite.write(&mut stream, progress)?;
+    unsealed.get_mut().flush().map_err(Error::Stream)?;
+    let bytes = unsealed.summary().size_bytes;
+    let digest = Digest(stream.hasher.clone().finalize().into());
+    stream.out.write_all(&digest.0).and_then(|()| stream.out.flush()).map_err(Error::Stream)?;
+    Ok(Compacted { bytes: Form::Snapshot.len(bytes), digest: Some(digest), records_removed })
+}
+
+/// Refuses what will not fit; the new database is measured only when the old one would not fit.
+fn check_space(
+    rewrite: &Rewrite<'_>,
+    form: Form,
+    target: &Path,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let on = Filesystem::of(target);
+    let fits = |bytes| Space::of([(&on, form.len(bytes))]).iter().try_for_each(Space::check);
+    if fits(rewrite.bound()).is_ok() {
+        return Ok(());
+    }
+    Ok(fits(rewrite.measure(progress)?.size_bytes)?)
+}
+
+/// SHA-256 of the first `bytes` of a file.
+fn digest_of(path: &Path, bytes: u64, progress: &dyn Progress) -> Result<Digest, Error> {
+    progress.begin("digest", bytes);
+    let at = |source: io::Error| Error::Io(IoError::at("read back", path)(source));
+    let mut file = File::open(path).map_err(at)?;
+    hash(&mut file, bytes, progress).map_err(at)?.ok_or(crate::bolt::Error::Interrupted.into())
+}
+
+/// Hashes what goes by. Its position cannot change; the writer's first step, over the metas, was done before.
+struct Hashing<'o, W> {
+    out: &'o mut W,
+    hasher: Sha256,
+}
+
+impl<W: Write> Write for Hashing<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl<W> Seek for Hashing<'_, W> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        match position {
+            SeekFrom::Start(position) => Ok(position),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
