@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Digest, Error, save::hash, trailer::TRAILER};
 use crate::{
-    progress::Progress,
+    progress::{Progress, Step},
     rewrite::{Rewrite, Rewritten},
     staging::{Filesystem, IoError, Space, Stage},
 };
@@ -60,7 +60,9 @@ pub fn compact_file(
     settled: impl FnOnce() -> io::Result<()>,
 ) -> Result<Compacted, Error> {
     check_space(rewrite, form, target, progress)?;
+    progress.step(Step::Create, target);
     let stage = Stage::file(target)?;
+    progress.step(Step::Write, stage.path());
     let at = |source| Error::Io(IoError::at("write", stage.path())(source));
     let Rewritten { size_bytes, records_removed } = rewrite
         .write_file(stage.handle(), stage.path(), progress)
@@ -73,12 +75,14 @@ pub fn compact_file(
         Form::Snapshot => {
             let digest = digest_of(stage.path(), size_bytes, progress)?;
             let mut file = stage.handle();
+            progress.step(Step::Write, stage.path());
             file.seek(SeekFrom::Start(size_bytes)).map_err(at)?;
             file.write_all(&digest.0).and_then(|()| file.sync_all()).map_err(at)?;
             Some(digest)
         }
     };
     settled().map_err(Error::Stream)?;
+    progress.step(Step::Rename, target);
     stage.commit()?;
     Ok(Compacted { bytes: form.len(size_bytes), digest, records_removed })
 }

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Digest, Error, trailer::TRAILER};
 use crate::{
     bolt::{Db, TxId, meta::Meta, write::meta_page},
-    progress::Progress,
+    progress::{Progress, Step},
     staging::{Filesystem, IoError, Space, Stage},
 };
 
@@ -90,18 +90,22 @@ pub fn save_file(
     settled: impl FnOnce() -> io::Result<()>,
 ) -> Result<Saved, Error> {
     Space::of([(&Filesystem::of(target), length(db))]).iter().try_for_each(Space::check)?;
+    progress.step(Step::Create, target);
     let stage = Stage::file(target)?;
     let mut file = stage.handle();
+    progress.step(Step::Write, stage.path());
     let saved = write(db, &mut file, progress).map_err(|error| match error {
         Error::Stream(source) => Error::Io(IoError::at("write", stage.path())(source)),
         other => other,
     })?;
+    progress.step(Step::Sync, stage.path());
     file.sync_all().map_err(IoError::at("sync", stage.path()))?;
     let found = read_back(stage.path(), saved.bytes, progress)?;
     if found != saved.digest {
         return Err(Error::ReadBack { expected: saved.digest, found });
     }
     settled().map_err(Error::Stream)?;
+    progress.step(Step::Rename, target);
     stage.commit()?;
     Ok(saved)
 }

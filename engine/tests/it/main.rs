@@ -3,6 +3,7 @@
 
 mod bombs;
 mod buckets;
+mod cut;
 mod damage;
 mod hostile;
 mod layering;
@@ -13,6 +14,7 @@ mod replay;
 mod restored;
 mod rules;
 mod source;
+mod stepwise;
 mod wal;
 mod write;
 mod write_bbolt;
