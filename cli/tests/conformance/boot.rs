@@ -59,7 +59,12 @@ pub fn members_serve(line: Line, flags: &[RestoreFlags], expected: &Expected) ->
     cluster_serves(members, flags, expected)
 }
 
-fn cluster_serves(members: Vec<Member>, flags: &[RestoreFlags], expected: &Expected) -> Result<()> {
+/// As [`members_serve`], of members that run already.
+pub fn cluster_serves(
+    members: Vec<Member>,
+    flags: &[RestoreFlags],
+    expected: &Expected,
+) -> Result<()> {
     for member in &members {
         let name = &member.spec.name;
         serves(member, flags, expected).with_context(|| format!("member {name}"))?;

@@ -20,6 +20,7 @@
 //! Start reading at `suite.rs` (how a test is run) and `dataset.rs` (what most tests look at).
 
 mod admin;
+mod all_members;
 mod boot;
 mod bumped;
 mod crash;
@@ -40,6 +41,8 @@ mod numbers;
 mod oracles;
 mod ours;
 mod peers;
+mod places;
+mod planned;
 mod promoted;
 mod restore_flags;
 mod restoring;
@@ -64,6 +67,9 @@ fn main() {
     saving::trials(&mut suite);
     restoring::trials(&mut suite);
     bumped::trials(&mut suite);
+    all_members::trials(&mut suite);
+    planned::trials(&mut suite);
+    places::trials(&mut suite);
     told::trials(&mut suite);
     damage::trials(&mut suite);
     unchanged::trials(&mut suite);

@@ -117,7 +117,7 @@ fn three_members(set: &Dataset, server: Line, dir: &Path) -> Result<()> {
 }
 
 /// The flags of three members of one cluster, by name.
-fn three(dir: &Path) -> Result<Vec<RestoreFlags>> {
+pub fn three(dir: &Path) -> Result<Vec<RestoreFlags>> {
     let urls = [free_url()?, free_url()?, free_url()?];
     let cluster: Vec<String> =
         urls.iter().zip(1..).map(|(url, number)| format!("m{number}={url}")).collect();
