@@ -53,27 +53,29 @@ pub fn seed() -> u64 {
     })
 }
 
-type Slot = OnceLock<Result<Arc<Dataset>, String>>;
+/// Data made once, by whichever test comes first.
+pub type Slot<T> = OnceLock<Result<Arc<T>, String>>;
 
 /// A full load on `line`.
 pub fn loaded(line: Line) -> Result<Arc<Dataset>> {
-    static SLOTS: [Slot; 4] = [const { OnceLock::new() }; 4];
+    static SLOTS: [Slot<Dataset>; 4] = [const { OnceLock::new() }; 4];
     shared(&SLOTS[line as usize], || make(line, Kind::Loaded))
 }
 
 /// A full load on 3.6 with authentication left on.
 pub fn with_auth() -> Result<Arc<Dataset>> {
-    static SLOT: Slot = OnceLock::new();
+    static SLOT: Slot<Dataset> = OnceLock::new();
     shared(&SLOT, || make(Line::V36, Kind::Auth))
 }
 
 /// A handful of keys: a snapshot small enough to break at every byte.
 pub fn small() -> Result<Arc<Dataset>> {
-    static SLOT: Slot = OnceLock::new();
+    static SLOT: Slot<Dataset> = OnceLock::new();
     shared(&SLOT, || make(Line::V36, Kind::Small))
 }
 
-fn shared(slot: &Slot, make: impl FnOnce() -> Result<Dataset>) -> Result<Arc<Dataset>> {
+/// What is in `slot`, made by `make` when nobody has.
+pub fn shared<T>(slot: &Slot<T>, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
     slot.get_or_init(|| make().map(Arc::new).map_err(|error| format!("{error:#}")))
         .clone()
         .map_err(|error| anyhow!("making the data: {error}"))
@@ -82,7 +84,8 @@ fn shared(slot: &Slot, make: impl FnOnce() -> Result<Dataset>) -> Result<Arc<Dat
 /// Where the data of this run lives, until [`clean_up`].
 static ROOT: Mutex<Option<tempfile::TempDir>> = Mutex::new(None);
 
-fn new_dir(name: &str) -> Result<PathBuf> {
+/// A directory for data that tests share.
+pub fn new_dir(name: &str) -> Result<PathBuf> {
     let mut root = ROOT.lock().map_err(|_| anyhow!("another test panicked"))?;
     if root.is_none() {
         *root = Some(tempfile::Builder::new().prefix("etcdsnap-data-").tempdir()?);

@@ -47,11 +47,9 @@ pub struct Content {
 
 /// Reads all of [`Content`].
 pub fn content(gateway: &Gateway) -> Result<Content> {
-    let everything = json!({"key": key(b"\0"), "range_end": key(b"\0")});
-    let range = gateway.call("kv/range", &everything)?;
-    let keys = list(&range["kvs"]).iter().map(kv).collect::<Result<Vec<_>>>()?;
+    let (revision, keys) = keys_at(gateway, 0)?;
     Ok(Content {
-        revision: int(&range["header"]["revision"])?,
+        revision,
         keys,
         leases: leases(gateway)?,
         users: named(gateway, "user", "users", |user| {
@@ -71,6 +69,15 @@ pub fn content(gateway: &Gateway) -> Result<Content> {
         })?,
         alarms: alarms(gateway)?,
     })
+}
+
+/// The server's revision, and all keys as of `revision` (0: the latest).
+pub fn keys_at(gateway: &Gateway, revision: i64) -> Result<(i64, Vec<Kv>)> {
+    let everything =
+        json!({"key": key(b"\0"), "range_end": key(b"\0"), "revision": revision.to_string()});
+    let range = gateway.call("kv/range", &everything)?;
+    let keys = list(&range["kvs"]).iter().map(kv).collect::<Result<Vec<_>>>()?;
+    Ok((int(&range["header"]["revision"])?, keys))
 }
 
 /// A key as etcd's JSON shows it.

@@ -125,6 +125,11 @@ pub fn key(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// The bytes behind [`key`].
+pub fn bytes(key: &str) -> Result<Vec<u8>> {
+    STANDARD.decode(key).with_context(|| format!("{key:?} as base64"))
+}
+
 /// A field that may be a number, a string of digits, or left out because it is zero.
 pub fn int(value: &Value) -> Result<i64> {
     match value {

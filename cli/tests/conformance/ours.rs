@@ -219,6 +219,22 @@ pub fn restore_command(path: &Path, flags: &RestoreFlags, more: &[&str]) -> Comm
     command
 }
 
+/// As [`restore`] with `-w json`: it must have succeeded, and this is what it said.
+pub fn restored(path: &Path, flags: &RestoreFlags, more: &[&str]) -> Result<Value> {
+    let ran = restore(path, flags, &[more, &["-w", "json"]].concat())?;
+    ensure!(ran.code == Some(0), "{ran}");
+    serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))
+}
+
+/// `compact PATH OUT -w json`, which must succeed.
+pub fn compact(path: &Path, out: &Path, more: &[&str]) -> Result<Value> {
+    let mut args = words(&["compact", "-w", "json"], path, &[]);
+    args.push(out.as_os_str());
+    args.extend(more.iter().map(|word| OsStr::new(*word)));
+    let ran = succeed(&args)?;
+    serde_json::from_slice(&ran.stdout).with_context(|| format!("{ran}"))
+}
+
 /// `verify -w json` of one path.
 pub fn verify(path: &Path, more: &[&str]) -> Result<(Ran, Verified)> {
     let ran = etcdsnap(&words(&["verify", "-w", "json"], path, more))?;

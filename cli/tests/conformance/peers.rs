@@ -213,8 +213,9 @@ pub struct HashKv {
     pub compact_revision: i64,
 }
 
-/// A copy of `file` that a peer may do with as it likes; it lasts as long as the guard.
-fn own_copy(file: &Path) -> Result<tempfile::TempDir> {
+/// A copy of `file`, called `copy.db`, that a peer may do with as it likes; it lasts as long as
+/// the guard.
+pub fn own_copy(file: &Path) -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir()?;
     std::fs::copy(file, dir.path().join("copy.db"))
         .with_context(|| format!("copying {}", file.display()))?;
@@ -245,11 +246,15 @@ pub fn hashkv(file: &Path, revision: i64) -> Result<HashKv> {
     serde_json::from_str(&ran.stdout_text()).with_context(|| format!("etcdutl hashkv: {ran}"))
 }
 
+/// bbolt's own program.
+pub fn bbolt() -> Result<&'static Path> {
+    found().bbolt.as_deref().map_err(|missing| anyhow::anyhow!("{missing}"))
+}
+
 /// `bbolt check`: `Ok` when it finds nothing. It may print OK and crash afterwards.
 pub fn bbolt_check(file: &Path) -> Result<()> {
     let dir = own_copy(file)?;
-    let path = found().bbolt.as_ref().map_err(|missing| anyhow::anyhow!("{missing}"))?;
-    let ran = run(Command::new(path).arg("check").arg(dir.path().join("copy.db")))?;
+    let ran = run(Command::new(bbolt()?).arg("check").arg(dir.path().join("copy.db")))?;
     if ran.code == Some(0) && ran.stdout_text().trim() == "OK" {
         return Ok(());
     }

@@ -23,22 +23,28 @@ pub enum Error {
     },
     /// A revision whose history is gone.
     #[error(
-        "required revision has been compacted: revision {revision}, the oldest there is is {compact_revision}"
+        "required revision has been compacted: revision {revision}, there are {} to {current_revision}",
+        (*compact_revision).max(1)
     )]
     Compacted {
         /// The revision asked for.
         revision: i64,
         /// The oldest revision there is.
         compact_revision: i64,
+        /// The newest revision there is.
+        current_revision: i64,
     },
     /// A revision that has not been.
     #[error(
-        "required revision is a future revision: revision {revision}, the newest is {current_revision}"
+        "required revision is a future revision: revision {revision}, there are {} to {current_revision}",
+        (*compact_revision).max(1)
     )]
     Future {
         /// The revision asked for.
         revision: i64,
-        /// The newest revision.
+        /// The oldest revision there is, −1 when history was never compacted.
+        compact_revision: i64,
+        /// The newest revision there is.
         current_revision: i64,
     },
 }

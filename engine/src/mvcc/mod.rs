@@ -61,10 +61,10 @@ impl<'a> KeySpace<'a> {
         match revision {
             None | Some(0) => Ok(current_revision),
             Some(revision) if revision < compact_revision => {
-                Err(Error::Compacted { revision, compact_revision })
+                Err(Error::Compacted { revision, compact_revision, current_revision })
             }
             Some(revision) if revision > current_revision => {
-                Err(Error::Future { revision, current_revision })
+                Err(Error::Future { revision, compact_revision, current_revision })
             }
             Some(revision) => Ok(revision),
         }
@@ -75,10 +75,10 @@ impl<'a> KeySpace<'a> {
     /// # Errors
     /// When it is compacted already or in the future.
     pub fn compactable(&self, revision: i64) -> Result<i64, Error> {
-        let compact_revision = self.compact_revision;
+        let (compact_revision, current_revision) = (self.compact_revision, self.current_revision);
         // 0 would ask for the newest revision.
         if revision <= compact_revision.max(0) {
-            return Err(Error::Compacted { revision, compact_revision });
+            return Err(Error::Compacted { revision, compact_revision, current_revision });
         }
         self.readable(Some(revision))
     }
