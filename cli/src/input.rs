@@ -358,6 +358,26 @@ fn boot<'a>(
     Ok(Some((boot, meta.consistent_index.unwrap_or_default())))
 }
 
+/// Refuses to write to `target` when that is, or is within, what is read: evidence stays as it is.
+pub fn apart(source: &Path, target: &Path) -> Result<()> {
+    let Ok(source_at) = source.canonicalize() else { return Ok(()) };
+    // The target may be to be made, with directories above it.
+    let above = target.ancestors().find_map(|above| {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        Some((above.canonicalize().ok()?, target.strip_prefix(above).unwrap_or(target)))
+    });
+    let Some((above, rest)) = above else { return Ok(()) };
+    let target_at = if rest.as_os_str().is_empty() { above } else { above.join(rest) };
+    if target_at.starts_with(&source_at) {
+        return Err(anyhow!(
+            "{} is in what is read, {}, which is never changed",
+            target.display(),
+            source.display()
+        ));
+    }
+    Ok(())
+}
+
 /// Opens `path` and asks `question` of it, again when the files changed meanwhile: a running server commits
 /// now and then, and between two commits its files hold still.
 pub fn ask<T>(

@@ -48,7 +48,7 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
             "name the file to write; `save --compact` writes a snapshot to standard output"
         ));
     }
-    free_file(context, &args.out)?;
+    free_file(context, &args.path, &args.out)?;
     let input = verified(context, &args.path, &args.reading)?;
     let db = input.db()?;
     let (form, kind) = match input.kind() {

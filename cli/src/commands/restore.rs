@@ -22,7 +22,7 @@ use super::{Context, save::name_remains};
 use crate::{
     args::{Format, OrphanLeases, Restore},
     exit::{Answer, say},
-    input::Input,
+    input::{Input, apart},
     output::{self, FindingJson, KeyJson, PlannedJson, Table, escape},
 };
 
@@ -161,6 +161,7 @@ fn prefixes(flag: &str, given: &[std::ffi::OsString]) -> Result<Vec<Vec<u8>>> {
 /// Restores the input of `args` as `options` say.
 fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done> {
     let targets = targets(options);
+    targets.iter().try_for_each(|target| apart(&args.path, target))?;
     targets.iter().for_each(|target| name_remains(context, target));
     let plan = Plan::new(options).with_context(|| half_done(&targets))?;
     plan.targets()

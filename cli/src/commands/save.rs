@@ -17,7 +17,7 @@ use super::Context;
 use crate::{
     args::{Format, Reading, Save},
     exit::Answer,
-    input::Input,
+    input::{Input, apart},
     output::{self, PlannedJson, Table},
 };
 
@@ -51,7 +51,7 @@ pub fn run(context: &Context, args: &Save) -> Result<Answer> {
         return Err(anyhow!("--dry-run: standard output takes no plan; name the file to write"));
     }
     if !to_stdout {
-        free_file(context, &args.out)?;
+        free_file(context, &args.data_dir, &args.out)?;
     }
     let done = save(context, args, (!to_stdout).then_some(args.out.as_path()))?;
     if to_stdout {
@@ -95,8 +95,9 @@ pub fn dry(files: &[(PathBuf, u64)], space: &[Space]) -> String {
     output::planned(files, space) + "nothing was written: this was a dry run\n"
 }
 
-/// Makes sure that `out` can be a file, and names what killed runs left beside it.
-pub fn free_file(context: &Context, out: &Path) -> Result<()> {
+/// Makes sure that `out` can be a file made from `source`, and names what killed runs left beside it.
+pub fn free_file(context: &Context, source: &Path, out: &Path) -> Result<()> {
+    apart(source, out)?;
     name_remains(context, out);
     if out.is_dir() {
         return Err(anyhow!("{} is a directory; name the file to write", out.display()));

@@ -4,5 +4,6 @@
 mod crashed;
 mod facts;
 mod golden;
+mod places;
 mod shell;
 mod wal;
