@@ -137,6 +137,11 @@ pub enum Command {
         after_help = "With several data dirs of one cluster it says which to recover from and where they differ.\n\nExample:\n  etcdsnap doctor /backup/cp1 /backup/cp2 /backup/cp3"
     )]
     Doctor(Doctor),
+    /// How long each job takes, on your file or one made up, beside etcdutl and bbolt where they are on PATH.
+    #[command(
+        after_help = "Jobs: status, hashkv, check, verify, save, restore, restore-all (three members), compact. Each is run alone, as a command, after the input was read once; ours and theirs in turn. RSSANON is memory that is no file.\n\nExample:\n  etcdsnap bench backup.db --rounds 7"
+    )]
+    Bench(Bench),
     /// A tour on a small real member that ships with the program: doctor, info, verify, save, restore.
     #[command(after_help = "Example:\n  etcdsnap demo")]
     Demo,
@@ -342,6 +347,57 @@ pub struct Compact {
     /// Which state of it.
     #[command(flatten)]
     pub reading: Reading,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// A snapshot or a db file; without it one is made up.
+    #[arg(conflicts_with_all = ["size", "keys", "value_size", "seed", "make"])]
+    pub path: Option<PathBuf>,
+    /// About how large the file that is made up is; several, separated by commas, show how time grows. [default: 2GiB]
+    #[arg(long, value_delimiter = ',', value_name = "SIZE", value_parser = size)]
+    pub size: Vec<u64>,
+    /// Its distinct keys. [default: what the size asks for]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=500_000_000))]
+    pub keys: Option<u64>,
+    /// Least and greatest length of its values, in bytes.
+    #[arg(long, value_name = "A-B", default_value = "100-3000", value_parser = value_size)]
+    pub value_size: ValueSize,
+    /// Seed of everything random in it.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Only write that file, a snapshot, and stop.
+    #[arg(long, value_name = "FILE")]
+    pub make: Option<PathBuf>,
+    /// How often each job is run.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..))]
+    pub rounds: u8,
+    /// Only these jobs, separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "JOB")]
+    pub job: Vec<String>,
+    /// Where to work; twice to five times the file's size is needed. [default: the temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Least and greatest length of values, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct ValueSize(pub (u64, u64));
+
+fn size(text: &str) -> Result<u64, String> {
+    match parse_size::parse_size(text) {
+        Ok(bytes) if (65_536..=1 << 46).contains(&bytes) => Ok(bytes),
+        _ => Err("expected a size from 64KiB to 64TiB, such as 2GiB".to_owned()),
+    }
+}
+
+fn value_size(text: &str) -> Result<ValueSize, String> {
+    let range = text.split_once('-').and_then(|(least, greatest)| {
+        let range = (least.trim().parse::<u64>().ok()?, greatest.trim().parse::<u64>().ok()?);
+        (range.0 <= range.1 && range.1 <= 1 << 30).then_some(ValueSize(range))
+    });
+    range.ok_or_else(|| "expected two lengths in bytes, such as 100-3000".to_owned())
 }
 
 /// What becomes of keys whose lease does not exist any more.

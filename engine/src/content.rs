@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::{
-    bolt::{self, Bucket, Db, walk::Subtree},
+    bolt::{self, Bucket, Db, Leaf, walk::Subtree},
     crc32c::Crc32c,
     progress::Progress,
 };
@@ -56,6 +56,27 @@ impl Sum {
         self.entries += next.entries;
     }
 
+    /// Adds a leaf's pairs.
+    ///
+    /// # Errors
+    /// When an element is damaged.
+    pub(crate) fn add_leaf(&mut self, leaf: &Leaf<'_>) -> Result<(), bolt::Error> {
+        if let Some(run) = leaf.packed()? {
+            self.crc.update(run);
+        } else {
+            for item in leaf.items() {
+                let item = item?;
+                self.crc.update(item.key);
+                // bbolt hands out no value for a bucket within a bucket.
+                if !item.is_bucket() {
+                    self.crc.update(item.value);
+                }
+            }
+        }
+        self.entries += leaf.count() as u64;
+        Ok(())
+    }
+
     /// Adds a pair.
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
         self.crc.update(key);
@@ -65,27 +86,15 @@ impl Sum {
 }
 
 fn sum_of(part: &Subtree<'_>, progress: &dyn Progress) -> Result<Sum, bolt::Error> {
-    let mut sum = Sum::default();
+    let (mut sum, mut done) = (Sum::default(), 0);
     for leaf in part.leaves() {
         let leaf = leaf?;
         if progress.interrupted() {
             return Err(bolt::Error::Interrupted);
         }
-        sum.entries += leaf.count() as u64;
-        match leaf.packed()? {
-            Some(run) => sum.crc.update(run),
-            None => {
-                for item in leaf.items() {
-                    let item = item?;
-                    sum.crc.update(item.key);
-                    // bbolt hands out no value for a bucket within a bucket.
-                    if !item.is_bucket() {
-                        sum.crc.update(item.value);
-                    }
-                }
-            }
-        }
-        progress.advance(leaf.len_bytes());
+        sum.add_leaf(&leaf)?;
+        done += leaf.len_bytes();
     }
+    progress.advance(done);
     Ok(sum)
 }

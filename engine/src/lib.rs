@@ -20,4 +20,5 @@ pub mod snapfile;
 pub mod snapshot;
 pub mod source;
 pub mod staging;
+pub mod synthetic;
 pub mod wal;

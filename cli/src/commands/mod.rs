@@ -2,6 +2,7 @@
 
 mod alarms;
 mod auth;
+mod bench;
 mod check;
 mod compact;
 mod demo;
@@ -102,6 +103,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Members(args) => members::run(&context, &args),
         Command::Wal(args) => wal::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
+        Command::Bench(args) => bench::run(&context, &args),
         Command::Demo => demo::run(&context),
     }
 }

@@ -125,3 +125,31 @@ fn keys_that_wait_for_a_decision_are_listed() {
     refused(&["restore", text(&snapshot), "--data-dir", text(&data), "--rev", "793"], "792");
     refused(&["restore", text(&snapshot), "--data-dir", text(&data), "--drop-prefix", ""], "empty");
 }
+
+#[test]
+fn a_bench_measures_what_it_made_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("made.db");
+    let said = json(&["bench", "--size", "1MiB", "--make", text(&made), "-w", "json"]);
+    assert_eq!(fs::metadata(&made).unwrap().len(), said["bytes"].as_u64().unwrap());
+    assert_eq!(json(&["verify", text(&made), "-w", "json"])["sound"], true);
+    let before = state(&made);
+    let work = dir.path().join("work");
+    fs::create_dir(&work).unwrap();
+    let args = ["bench", text(&made), "--rounds", "2", "--dir", text(&work), "-w", "json"];
+    let said = json(&args);
+    let jobs = said["files"][0]["jobs"].as_array().unwrap();
+    let names: Vec<&str> = jobs.iter().map(|job| job["name"].as_str().unwrap()).collect();
+    let all = ["status", "hashkv", "check", "verify", "save", "restore", "restore-all", "compact"];
+    assert_eq!(names, all);
+    for job in jobs {
+        assert_eq!(job["seconds"].as_array().unwrap().len(), 2, "{job}");
+        assert!(job["medianSeconds"].as_f64().unwrap() > 0.0, "{job}");
+    }
+    assert_eq!(said["files"][0]["path"], text(&made));
+    assert!(said["machine"]["cores"].as_u64().unwrap() > 0);
+    assert!(before == state(&made), "the input changed");
+    assert_eq!(fs::read_dir(&work).unwrap().count(), 0, "something is left behind");
+    refused(&["bench", text(&made), "--job", "nothing"], "no job nothing");
+    refused(&["bench", "--size", "1", "--make", text(&made)], "64KiB");
+}

@@ -1,11 +1,20 @@
-//! Each key's first and latest record, built in parallel and joined in revision order.
+//! Each key's newest record, built in parallel in as little memory as can be.
+//!
+//! The bucket is read in waves of a few dozen megabytes. In each, leaves are decoded side by side into *slots*: a
+//! fingerprint of the key and where its record stands. Slots are sorted by shard, a part of the fingerprint, and then
+//! the shards take them in side by side, each in revision order. So nothing depends on the number of threads, and
+//! memory is 20 bytes a key and what a hash table leaves empty.
+//!
+//! A fingerprint has 96 bits of a hash whose key is drawn anew for every index: of a thousand million keys two
+//! share one with a probability below 2^−36, and nobody can make them. Who asks for a key is compared with the record.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher as _, RandomState};
 
-use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
+use hashbrown::{HashTable, hash_table::Entry};
 use rayon::prelude::*;
+use siphasher::sip128::SipHasher13;
 
-use super::{Error, Record, Scan, runs};
+use super::{Error, Record, Scan};
 use crate::{
     bolt::{
         Bucket, Error as BoltError, Item, PageId,
@@ -13,41 +22,47 @@ use crate::{
         page::{Leaf, Node},
         walk::Subtree,
     },
+    content::Sum,
     progress::Progress,
     schema::{RecordError, RecordKey},
 };
 
+/// Bytes of the file that are read in one wave, for each thread: bounds the slots that are under way.
+const WAVE_BYTES: u64 = 16 << 20;
+/// Bytes of the file in a part, the smallest piece of parallel work.
+const PART_BYTES: u64 = 2 << 20;
+/// Tables that the keys are spread over; a power of two.
+const SHARDS: usize = 64;
+
 /// Where a record stands: page and element in one word, so that an index of millions stays small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RecordRef(u64);
+struct RecordRef(u64);
 
 impl RecordRef {
     /// Elements of a page are fewer than 2^16.
     const INDEX_BITS: u32 = 16;
-    /// The top bit says that the record is a deletion; pages of existing files need far fewer bits.
+    /// The top bits say what the record is; pages of existing files need far fewer bits.
     const TOMBSTONE: u64 = 1 << 63;
+    const LEASED: u64 = 1 << 62;
+    const MARKS: u64 = Self::TOMBSTONE | Self::LEASED;
 
-    pub(super) fn new(item: &Item<'_>, tombstone: bool) -> Self {
-        let mark = if tombstone { Self::TOMBSTONE } else { 0 };
-        Self((item.page.0 << Self::INDEX_BITS | item.index as u64) | mark)
-    }
-
-    /// All of it in one word.
-    pub(super) fn word(self) -> u64 {
-        self.0
-    }
-
-    pub(super) fn from_word(word: u64) -> Self {
-        Self(word)
+    fn new(item: &Item<'_>, record: &Record<'_>) -> Self {
+        let tombstone = if record.key.tombstone { Self::TOMBSTONE } else { 0 };
+        let leased = if record.kv.lease == 0 { 0 } else { Self::LEASED };
+        Self((item.page.0 << Self::INDEX_BITS | item.index as u64) | tombstone | leased)
     }
 
     fn is_tombstone(self) -> bool {
         self.0 & Self::TOMBSTONE != 0
     }
 
-    pub(super) fn item<'a>(self, bucket: &Bucket<'a>) -> Result<Item<'a>, BoltError> {
+    fn is_leased(self) -> bool {
+        self.0 & Self::LEASED != 0
+    }
+
+    fn item<'a>(self, bucket: &Bucket<'a>) -> Result<Item<'a>, BoltError> {
         let index = (self.0 & ((1 << Self::INDEX_BITS) - 1)) as usize;
-        let page = PageId((self.0 & !Self::TOMBSTONE) >> Self::INDEX_BITS);
+        let page = PageId((self.0 & !Self::MARKS) >> Self::INDEX_BITS);
         match bucket.root() {
             Root::Inline(leaf) => leaf.item(index),
             Root::Page(_) => leaf_at(bucket, page)?.item(index),
@@ -65,34 +80,82 @@ fn leaf_at<'a>(bucket: &Bucket<'a>, page: PageId) -> Result<Leaf<'a>, BoltError>
     }
 }
 
+/// A key's fingerprint and where a record of it stands. Words of 32 bits, so that nothing is lost to alignment.
 #[derive(Clone, Copy)]
-struct Slot<'a> {
-    key: &'a [u8],
-    first: RecordRef,
-    last: RecordRef,
+struct Slot {
+    fingerprint: [u32; 3],
+    place: [u32; 2],
 }
 
-/// Each key's latest record at a revision.
+impl Slot {
+    fn new(fingerprint: [u32; 3], RecordRef(place): RecordRef) -> Self {
+        Self { fingerprint, place: [(place >> 32) as u32, place as u32] }
+    }
+
+    fn place(self) -> RecordRef {
+        let [high, low] = self.place;
+        RecordRef(u64::from(high) << 32 | u64::from(low))
+    }
+
+    fn shard(self) -> usize {
+        shard(self.fingerprint)
+    }
+}
+
+fn shard([first, ..]: [u32; 3]) -> usize {
+    first as usize % SHARDS
+}
+
+/// A table takes its place from the low bits of a hash and its tag from the high ones; the shard's bits say nothing.
+fn spread([_, second, third]: [u32; 3]) -> u64 {
+    u64::from(second) << 32 | u64::from(third)
+}
+
+/// Makes fingerprints, others in every index.
+#[derive(Clone, Copy)]
+struct Prints(SipHasher13);
+
+impl Prints {
+    fn new() -> Self {
+        let random = RandomState::new();
+        Self(SipHasher13::new_with_keys(random.hash_one(0), random.hash_one(1)))
+    }
+
+    fn of(self, key: &[u8]) -> [u32; 3] {
+        let hash = self.0.hash(key);
+        [hash.h1 as u32, (hash.h1 >> 32) as u32, hash.h2 as u32]
+    }
+}
+
+/// Each key's newest record at a revision.
 pub struct KeyIndex<'a> {
     bucket: Option<Bucket<'a>>,
-    hasher: DefaultHashBuilder,
-    slots: HashTable<Slot<'a>>,
+    prints: Prints,
+    shards: Vec<HashTable<Slot>>,
     live: u64,
 }
 
 impl std::fmt::Debug for KeyIndex<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyIndex")
-            .field("keys", &self.slots.len())
-            .field("live", &self.live)
-            .finish()
+        f.debug_struct("KeyIndex").field("live", &self.live).finish()
     }
 }
 
-/// Sees every record while an index is built: a run of neighbouring records each, joined in order.
+/// Sees every record while an index is built, and every succession of two records of one key.
+///
+/// There are many: one for each part of the bucket, which sees its records in order, and one for each shard, which
+/// sees the successions of its keys. They are joined into one, first the parts in order, then the shards.
 pub(super) trait Watch<'a>: Send {
+    /// Whether successions are of interest, for which records have to be read once more.
+    const SUCCESSIONS: bool;
+    /// A leaf, before its records.
+    fn leaf(&mut self, _: &Leaf<'a>) -> Result<(), Error> {
+        Ok(())
+    }
     /// A record, in revision order.
-    fn record(&mut self, item: &Item<'a>, record: &Record<'a>);
+    fn record(&mut self, record: &Record<'a>);
+    /// The first record of a key.
+    fn first(&mut self, record: &Record<'a>);
     /// Two records of one key, one after the other.
     fn pair(&mut self, previous: &Record<'a>, next: &Record<'a>);
     /// An element that is no record.
@@ -101,14 +164,40 @@ pub(super) trait Watch<'a>: Send {
     fn join(&mut self, next: Self);
 }
 
-/// Watches nothing; an undecodable record is an error.
+/// An undecodable record where nobody goes on after one.
+pub(super) fn refuse(item: &Item<'_>, error: RecordError) -> Result<(), Error> {
+    Err(Error::Record { place: super::record::place(item), error })
+}
+
+/// Watches nothing.
 struct Plain;
 
-impl<'a> Watch<'a> for Plain {
-    fn record(&mut self, _: &Item<'a>, _: &Record<'a>) {}
+/// Sums up what the status hash covers of a bucket.
+struct Summing(Sum);
+
+impl<'a> Watch<'a> for Summing {
+    const SUCCESSIONS: bool = false;
+    fn leaf(&mut self, leaf: &Leaf<'a>) -> Result<(), Error> {
+        Ok(self.0.add_leaf(leaf)?)
+    }
+    fn record(&mut self, _: &Record<'a>) {}
+    fn first(&mut self, _: &Record<'a>) {}
     fn pair(&mut self, _: &Record<'a>, _: &Record<'a>) {}
     fn undecodable(&mut self, item: &Item<'a>, error: RecordError) -> Result<(), Error> {
-        Err(Error::Record { place: super::record::place(item), error })
+        refuse(item, error)
+    }
+    fn join(&mut self, next: Self) {
+        self.0.join(&next.0);
+    }
+}
+
+impl<'a> Watch<'a> for Plain {
+    const SUCCESSIONS: bool = false;
+    fn record(&mut self, _: &Record<'a>) {}
+    fn first(&mut self, _: &Record<'a>) {}
+    fn pair(&mut self, _: &Record<'a>, _: &Record<'a>) {}
+    fn undecodable(&mut self, item: &Item<'a>, error: RecordError) -> Result<(), Error> {
+        refuse(item, error)
     }
     fn join(&mut self, Plain: Plain) {}
 }
@@ -140,7 +229,21 @@ impl<'a> KeyIndex<'a> {
         Self::build_watched(bucket, at, scan, progress, || Plain).map(|(index, _)| index)
     }
 
-    /// As [`KeyIndex::build`], with a watch that sees every record and every succession.
+    /// As [`KeyIndex::build`] of all records, and what the status hash covers of the bucket: both in one pass.
+    ///
+    /// # Errors
+    /// When a page or a record is damaged.
+    pub(crate) fn build_summed(
+        bucket: &Bucket<'a>,
+        progress: &dyn Progress,
+    ) -> Result<(Self, Sum), Error> {
+        let watch = || Summing(Sum::default());
+        let (index, Summing(sum)) =
+            Self::build_watched(Some(bucket), i64::MAX, Scan::Parallel, progress, watch)?;
+        Ok((index, sum))
+    }
+
+    /// As [`KeyIndex::build_scanned`], with a watch that sees every record and every succession.
     pub(super) fn build_watched<W: Watch<'a>>(
         bucket: Option<&Bucket<'a>>,
         at: i64,
@@ -148,31 +251,48 @@ impl<'a> KeyIndex<'a> {
         progress: &dyn Progress,
         watch: impl Fn() -> W + Sync,
     ) -> Result<(Self, W), Error> {
-        let hasher = DefaultHashBuilder::default();
-        let empty = KeyIndex { bucket: bucket.copied(), hasher, slots: HashTable::new(), live: 0 };
-        let Some(bucket) = bucket else { return Ok((empty, watch())) };
-        let scans: Vec<Result<Run<'a, W>, Error>> = runs(bucket, scan)
-            .into_par_iter()
-            .map(|run| {
-                Run {
-                    bucket: *bucket,
-                    hasher: empty.hasher,
-                    slots: HashTable::new(),
-                    watch: watch(),
-                }
-                .over(&run, at, progress)
-            })
-            .collect();
-        // Gathered here and not by rayon, which would return any of several errors.
-        let mut scans = scans.into_iter().collect::<Result<Vec<_>, Error>>()?.into_iter();
-        let Some(mut joined) = scans.next() else { return Ok((empty, watch())) };
-        for next in scans {
-            joined.join(next)?;
+        let prints = Prints::new();
+        let mut watched = watch();
+        let mut shards: Vec<(HashTable<Slot>, W)> =
+            (0..SHARDS).map(|_| (HashTable::new(), watch())).collect();
+        let (parts, wave) = bucket.map_or((Vec::new(), 1), |bucket| cut(bucket, scan));
+        for wave in parts.chunks(wave) {
+            let read: Vec<Result<Part<W>, Error>> = wave
+                .par_iter()
+                .map(|part| Part::read(part, prints, at, watch(), progress))
+                .collect();
+            // Gathered here and not by rayon, which would return any of several errors.
+            let mut slots = Vec::with_capacity(read.len());
+            for part in read {
+                let part = part?;
+                watched.join(part.watch);
+                slots.push((part.slots, part.ends));
+            }
+            let Some(bucket) = bucket else { continue };
+            let taken: Vec<Result<(), Error>> = shards
+                .par_iter_mut()
+                .enumerate()
+                .map(|(shard, (table, watch))| {
+                    slots.iter().try_for_each(|(slots, ends)| {
+                        let start = shard.checked_sub(1).and_then(|before| ends.get(before));
+                        let range =
+                            start.copied().unwrap_or(0)..ends.get(shard).copied().unwrap_or(0);
+                        take(bucket, table, watch, slots.get(range).unwrap_or_default())
+                    })
+                })
+                .collect();
+            taken.into_iter().collect::<Result<(), Error>>()?;
         }
-        let live = joined.slots.iter().filter(|slot| !slot.last.is_tombstone()).count() as u64;
-        let index =
-            KeyIndex { bucket: Some(*bucket), hasher: joined.hasher, slots: joined.slots, live };
-        Ok((index, joined.watch))
+        let mut tables = Vec::with_capacity(SHARDS);
+        for (table, watch) in shards {
+            watched.join(watch);
+            tables.push(table);
+        }
+        let live = |table: &HashTable<Slot>| {
+            table.iter().filter(|slot| !slot.place().is_tombstone()).count() as u64
+        };
+        let live = tables.par_iter().map(live).sum();
+        Ok((KeyIndex { bucket: bucket.copied(), prints, shards: tables, live }, watched))
     }
 
     /// Number of keys that exist.
@@ -180,142 +300,205 @@ impl<'a> KeyIndex<'a> {
         self.live
     }
 
-    /// Number of keys with a record, deleted ones included.
-    pub fn keys(&self) -> u64 {
-        self.slots.len() as u64
-    }
-
-    /// Whether `item`, which holds `record`, is the latest record of a key that exists.
+    /// Whether `item`, which holds `record`, is the newest record of a key that exists.
     pub(super) fn is_live(&self, item: &Item<'_>, record: &Record<'_>) -> bool {
-        let hash = self.hasher.hash_one(record.kv.key);
-        let slot = self.slots.find(hash, |slot| slot.key == record.kv.key);
-        slot.is_some_and(|slot| slot.last == RecordRef::new(item, false))
+        self.slot(record.kv.key).is_some_and(|slot| {
+            !record.key.tombstone && slot.place() == RecordRef::new(item, record)
+        })
     }
 
-    /// The latest record of `key`; `None` when the key does not exist.
+    fn slot(&self, key: &[u8]) -> Option<&Slot> {
+        let print = self.prints.of(key);
+        self.shards.get(shard(print))?.find(spread(print), |slot| slot.fingerprint == print)
+    }
+
+    /// The newest record of `key`; `None` when the key does not exist.
     ///
     /// # Errors
     /// When a page or a record is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<Record<'a>>, Error> {
         let Some(bucket) = &self.bucket else { return Ok(None) };
-        let slot = self.slots.find(self.hasher.hash_one(key), |slot| slot.key == key);
-        match slot {
-            Some(slot) if !slot.last.is_tombstone() => {
-                Record::decode(&slot.last.item(bucket)?).map(Some)
+        match self.slot(key) {
+            Some(slot) if !slot.place().is_tombstone() => {
+                let record = Record::decode(&slot.place().item(bucket)?)?;
+                Ok((record.kv.key == key).then_some(record))
             }
             _ => Ok(None),
         }
     }
 
     /// Every key that exists, in key order. 16 bytes a key: the keys themselves stay in the file.
-    pub fn sorted_keys(&self) -> Vec<&'a [u8]> {
-        let live = self.slots.iter().filter(|slot| !slot.last.is_tombstone());
-        let mut keys: Vec<&'a [u8]> = live.map(|slot| slot.key).collect();
+    ///
+    /// # Errors
+    /// When a page or a record is damaged.
+    pub fn sorted_keys(&self) -> Result<Vec<&'a [u8]>, Error> {
+        let mut keys = Vec::with_capacity(usize::try_from(self.live).unwrap_or_default());
+        self.for_each_live(|record| keys.push(record.kv.key))?;
         keys.par_sort_unstable();
-        keys
+        Ok(keys)
     }
 
-    /// Calls `each` with the latest record of every key that exists, in no order.
+    /// Calls `each` with the newest record of every key that exists, in no order.
     ///
     /// # Errors
     /// When a page or a record is damaged.
     pub fn for_each_live(&self, mut each: impl FnMut(&Record<'a>)) -> Result<(), Error> {
-        self.for_each(|slot| (!slot.last.is_tombstone()).then_some(slot.last), &mut each)
+        self.for_each(|_| true, &mut each)
     }
 
-    /// Calls `each` with the first record of every key, in no order.
-    pub(super) fn for_each_first(&self, mut each: impl FnMut(&Record<'a>)) -> Result<(), Error> {
-        self.for_each(|slot| Some(slot.first), &mut each)
+    /// As [`KeyIndex::for_each_live`], of the keys that hang on a lease.
+    ///
+    /// # Errors
+    /// When a page or a record is damaged.
+    pub fn for_each_leased(&self, mut each: impl FnMut(&Record<'a>)) -> Result<(), Error> {
+        self.for_each(RecordRef::is_leased, &mut each)
     }
 
     fn for_each(
         &self,
-        pick: impl Fn(&Slot<'a>) -> Option<RecordRef>,
+        wanted: impl Fn(RecordRef) -> bool,
         each: &mut dyn FnMut(&Record<'a>),
     ) -> Result<(), Error> {
         let Some(bucket) = &self.bucket else { return Ok(()) };
-        for record in self.slots.iter().filter_map(pick) {
-            each(&Record::decode(&record.item(bucket)?)?);
+        let places = self.shards.iter().flatten().map(|slot| slot.place());
+        for place in places.filter(|place| !place.is_tombstone() && wanted(*place)) {
+            each(&Record::decode(&place.item(bucket)?)?);
         }
         Ok(())
     }
 }
 
-/// The records of one run of subtrees.
-struct Run<'a, W> {
-    bucket: Bucket<'a>,
-    hasher: DefaultHashBuilder,
-    slots: HashTable<Slot<'a>>,
+/// Cuts `bucket` into parts, in key order, and says how many make up a wave.
+fn cut<'a>(bucket: &Bucket<'a>, scan: Scan) -> (Vec<Subtree<'a>>, usize) {
+    let threads = rayon::current_num_threads().max(1);
+    match scan {
+        Scan::InOrder => (bucket.subtrees(1), 1),
+        Scan::Parallel => {
+            let pieces =
+                usize::try_from(bucket.db().size_bytes() / PART_BYTES).unwrap_or(usize::MAX);
+            let parts = bucket.subtrees(pieces.clamp(threads * 4, 1 << 20));
+            let waves = bucket.db().size_bytes() / (WAVE_BYTES * threads as u64) + 1;
+            let wave = parts.len().div_ceil(usize::try_from(waves).unwrap_or(usize::MAX)).max(1);
+            (parts, wave)
+        }
+    }
+}
+
+/// The records of a part.
+struct Part<W> {
+    /// Ordered by shard, and within one by revision.
+    slots: Vec<Slot>,
+    /// Where each shard's slots end.
+    ends: Vec<usize>,
     watch: W,
 }
 
-impl<'a, W: Watch<'a>> Run<'a, W> {
-    fn over(
-        mut self,
-        run: &[Subtree<'a>],
+impl<W> Part<W> {
+    fn read<'a>(
+        part: &Subtree<'a>,
+        prints: Prints,
         at: i64,
+        mut watch: W,
         progress: &dyn Progress,
-    ) -> Result<Self, Error> {
-        for leaf in run.iter().flat_map(Subtree::leaves) {
+    ) -> Result<Self, Error>
+    where
+        W: Watch<'a>,
+    {
+        let mut found = Vec::new();
+        let mut done = 0;
+        for leaf in part.leaves() {
             let leaf = leaf?;
             if progress.interrupted() {
                 return Err(BoltError::Interrupted.into());
             }
+            watch.leaf(&leaf)?;
             for item in leaf.items() {
                 let item = item?;
-                // By its key, before the value is decoded. Not the end of the run: in a damaged tree
+                // By its key, before the value is decoded. Not the end of the part: in a damaged tree
                 // smaller revisions may follow.
                 let beyond = |key: &RecordKey| key.revision.main > at;
                 if !item.is_bucket() && RecordKey::parse(item.key).as_ref().is_ok_and(beyond) {
                     continue;
                 }
                 match Record::parse(&item) {
-                    Ok(record) => self.add(&item, &record)?,
-                    Err(error) => self.watch.undecodable(&item, error)?,
+                    Ok(record) => {
+                        watch.record(&record);
+                        let place = RecordRef::new(&item, &record);
+                        found.push(Slot::new(prints.of(record.kv.key), place));
+                    }
+                    Err(error) => watch.undecodable(&item, error)?,
                 }
             }
-            progress.advance(leaf.len_bytes());
+            done += leaf.len_bytes();
         }
-        Ok(self)
+        // Once a part: it asks for the time, which costs more than a leaf's records.
+        progress.advance(done);
+        let (slots, ends) = by_shard(&found);
+        Ok(Self { slots, ends, watch })
     }
+}
 
-    fn add(&mut self, item: &Item<'a>, record: &Record<'a>) -> Result<(), Error> {
-        self.watch.record(item, record);
-        let key = record.kv.key;
-        let place = RecordRef::new(item, record.key.tombstone);
-        let hasher = &self.hasher;
-        let hash = hasher.hash_one(key);
-        match self.slots.entry(hash, |slot| slot.key == key, |slot| hasher.hash_one(slot.key)) {
+/// Orders slots by shard, those of one shard staying in their order; and where each shard ends.
+fn by_shard(found: &[Slot]) -> (Vec<Slot>, Vec<usize>) {
+    let mut ends = vec![0; SHARDS];
+    for slot in found {
+        if let Some(count) = ends.get_mut(slot.shard()) {
+            *count += 1;
+        }
+    }
+    let mut next = Vec::with_capacity(SHARDS);
+    let mut end = 0;
+    for count in &mut ends {
+        next.push(end);
+        end += *count;
+        *count = end;
+    }
+    let mut slots = vec![Slot::new([0; 3], RecordRef(0)); found.len()];
+    for slot in found {
+        if let Some(at) = next.get_mut(slot.shard())
+            && let Some(place) = slots.get_mut(*at)
+        {
+            *place = *slot;
+            *at += 1;
+        }
+    }
+    (slots, ends)
+}
+
+/// Takes `slots`, which are in revision order, into their shard's table.
+fn take<'a, W: Watch<'a>>(
+    bucket: &Bucket<'a>,
+    table: &mut HashTable<Slot>,
+    watch: &mut W,
+    slots: &[Slot],
+) -> Result<(), Error> {
+    let record = |slot: &Slot| Record::decode(&slot.place().item(bucket)?);
+    for slot in slots {
+        let print = slot.fingerprint;
+        let entry = table.entry(
+            spread(print),
+            |known| known.fingerprint == print,
+            |known| spread(known.fingerprint),
+        );
+        match entry {
             Entry::Occupied(mut entry) => {
-                let previous = Record::decode(&entry.get().last.item(&self.bucket)?)?;
-                self.watch.pair(&previous, record);
-                entry.get_mut().last = place;
+                if W::SUCCESSIONS {
+                    watch.pair(&record(entry.get())?, &record(slot)?);
+                } else if slot.place().is_tombstone() {
+                    entry.remove();
+                    continue;
+                }
+                *entry.get_mut() = *slot;
             }
             Entry::Vacant(entry) => {
-                entry.insert(Slot { key, first: place, last: place });
+                if W::SUCCESSIONS {
+                    watch.first(&record(slot)?);
+                } else if slot.place().is_tombstone() {
+                    continue;
+                }
+                entry.insert(*slot);
             }
         }
-        Ok(())
     }
-
-    fn join(&mut self, next: Run<'a, W>) -> Result<(), Error> {
-        let hasher = &self.hasher;
-        for slot in &next.slots {
-            let hash = hasher.hash_one(slot.key);
-            match self.slots.entry(hash, |own| own.key == slot.key, |own| hasher.hash_one(own.key))
-            {
-                Entry::Occupied(mut entry) => {
-                    let previous = Record::decode(&entry.get().last.item(&self.bucket)?)?;
-                    let following = Record::decode(&slot.first.item(&self.bucket)?)?;
-                    self.watch.pair(&previous, &following);
-                    entry.get_mut().last = slot.last;
-                }
-                Entry::Vacant(entry) => {
-                    entry.insert(*slot);
-                }
-            }
-        }
-        self.watch.join(next.watch);
-        Ok(())
-    }
+    Ok(())
 }

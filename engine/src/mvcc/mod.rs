@@ -8,7 +8,6 @@ mod cut;
 mod error;
 mod hash;
 mod index;
-mod live;
 mod record;
 pub mod rules;
 mod view;
@@ -17,12 +16,11 @@ pub use cut::{Cut, CutSummary, Fate, LeaseOrphans, Orphan, Part, Prefixes};
 pub use error::Error;
 pub use hash::{HashKv, hash_kv};
 pub use index::KeyIndex;
-pub use live::LiveIndex;
 pub use record::Record;
 pub use view::View;
 
 use crate::{
-    bolt::{self, Bucket},
+    bolt::Bucket,
     schema::{MetaRecords, Store, bucket},
 };
 
@@ -107,21 +105,9 @@ impl<'a> KeySpace<'a> {
 /// How much of a scan may run side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scan {
-    /// A run of leaves for each thread: for page trees known to be sound.
+    /// Parts of the tree side by side: for page trees known to be sound.
     Parallel,
     /// One run over all leaves. In a damaged tree, pages met twice and circles make the outcome depend on
     /// where a run begins, and so on the number of threads.
     InOrder,
-}
-
-/// Cuts `bucket` into runs of subtrees, in key order.
-fn runs<'a>(bucket: &Bucket<'a>, scan: Scan) -> Vec<Vec<bolt::walk::Subtree<'a>>> {
-    const PARTS_A_THREAD: usize = 64;
-    let threads = match scan {
-        Scan::Parallel => rayon::current_num_threads().max(1),
-        Scan::InOrder => return vec![bucket.subtrees(1)],
-    };
-    let parts = bucket.subtrees(threads * PARTS_A_THREAD);
-    let size = parts.len().div_ceil(threads).max(1);
-    parts.chunks(size).map(<[_]>::to_vec).collect()
 }

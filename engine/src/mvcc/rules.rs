@@ -52,10 +52,9 @@ pub fn judge(
     let (index, mut rules) =
         KeyIndex::build_watched(space.bucket(), i64::MAX, scan, progress, new)?;
     rules.beginning();
-    let mut firsts = Vec::new();
-    index.for_each_first(|record| firsts.extend(first_of_key(record, compact)))?;
-    index.for_each_live(|record| firsts.extend(lease_of(record, leases)))?;
-    firsts.into_iter().for_each(|finding| rules.report(finding));
+    let mut without_lease = Vec::new();
+    index.for_each_leased(|record| without_lease.extend(lease_of(record, leases)))?;
+    without_lease.into_iter().for_each(|finding| rules.report(finding));
     rules.keep_first();
     if rules.dropped > 0 {
         let message = format!("{} more findings in the key space are not listed", rules.dropped);
@@ -249,11 +248,19 @@ impl Rules {
 }
 
 impl<'a> Watch<'a> for Rules {
-    fn record(&mut self, _item: &Item<'a>, record: &Record<'a>) {
+    const SUCCESSIONS: bool = true;
+
+    fn record(&mut self, record: &Record<'a>) {
         self.records += 1;
         let revision = record.key.revision;
         self.follow(revision);
         self.fields(record);
+    }
+
+    fn first(&mut self, record: &Record<'a>) {
+        if let Some(finding) = first_of_key(record, self.compact) {
+            self.report(finding);
+        }
     }
 
     fn pair(&mut self, previous: &Record<'a>, next: &Record<'a>) {

@@ -23,7 +23,7 @@ impl<'a> View<'a> {
     ) -> Result<Self, Error> {
         let revision = space.readable(revision)?;
         let index = KeyIndex::build(space.bucket(), revision, progress)?;
-        let keys = index.sorted_keys();
+        let keys = index.sorted_keys()?;
         Ok(Self { index, keys, revision })
     }
 

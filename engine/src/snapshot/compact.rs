@@ -73,12 +73,12 @@ pub fn compact_file(
     let digest = match form {
         Form::Db => None,
         Form::Snapshot => {
-            let digest = digest_of(stage.path(), size_bytes, progress)?;
-            let mut file = stage.handle();
-            progress.step(Step::Write, stage.path());
-            file.seek(SeekFrom::Start(size_bytes)).map_err(at)?;
-            file.write_all(&digest.0).and_then(|()| file.sync_all()).map_err(at)?;
-            Some(digest)
+            progress.begin("digest", size_bytes);
+            let mut file = File::options().read(true).write(true).open(stage.path()).map_err(at)?;
+            let digest = digested(&mut file, size_bytes, progress).map_err(at)?;
+            progress.step(Step::Sync, stage.path());
+            file.sync_all().map_err(at)?;
+            Some(digest.ok_or(crate::bolt::Error::Interrupted)?)
         }
     };
     settled().map_err(Error::Stream)?;
@@ -123,12 +123,27 @@ fn check_space(
     Ok(fits(rewrite.measure(progress)?.size_bytes)?)
 }
 
-/// SHA-256 of the first `bytes` of a file.
-fn digest_of(path: &Path, bytes: u64, progress: &dyn Progress) -> Result<Digest, Error> {
+/// Makes a snapshot of a file that holds `bytes` of database: reads it, and writes the digest behind it. The length of
+/// the snapshot in bytes.
+///
+/// # Errors
+/// When it cannot be read or written, or the work was interrupted.
+pub fn append_digest(file: &mut File, bytes: u64, progress: &dyn Progress) -> Result<u64, Error> {
     progress.begin("digest", bytes);
-    let at = |source: io::Error| Error::Io(IoError::at("read back", path)(source));
-    let mut file = File::open(path).map_err(at)?;
-    hash(&mut file, bytes, progress).map_err(at)?.ok_or(crate::bolt::Error::Interrupted.into())
+    let digest = digested(file, bytes, progress).map_err(Error::Stream)?;
+    digest.ok_or(crate::bolt::Error::Interrupted)?;
+    Ok(Form::Snapshot.len(bytes))
+}
+
+/// Writes the digest of the first `bytes` behind them; `None` when interrupted.
+fn digested(file: &mut File, bytes: u64, progress: &dyn Progress) -> io::Result<Option<Digest>> {
+    file.rewind()?;
+    let digest = hash(file, bytes, progress)?;
+    if let Some(digest) = digest {
+        file.seek(SeekFrom::Start(bytes))?;
+        file.write_all(&digest.0)?;
+    }
+    Ok(digest)
 }
 
 /// Hashes what goes by. Its position cannot change; the writer's first step, over the metas, was done before.

@@ -11,7 +11,7 @@ mod trailer;
 mod verify;
 
 pub use crate::content::status_hash;
-pub use compact::{Compacted, Form, compact_file, compact_stream};
+pub use compact::{Compacted, Form, append_digest, compact_file, compact_stream};
 pub use error::Error;
 pub use save::{Saved, length, save_file, write};
 pub use status::{Status, status};

@@ -2,11 +2,11 @@
 
 use super::Error;
 use crate::{
-    bolt::Db,
-    content::status_hash,
+    bolt::{Bucket, Db},
+    content::{Sum, bucket_sum},
     mvcc::{KeyIndex, KeySpace},
     progress::Progress,
-    schema::{MetaRecords, Store},
+    schema::{MetaRecords, Store, bucket},
 };
 
 /// What a database holds, in etcd's numbers.
@@ -36,15 +36,28 @@ pub fn status(db: &Db<'_>, progress: &dyn Progress) -> Result<Status, Error> {
     let store = Store::new(*db);
     let space = KeySpace::open(&store)?;
     let (meta, _) = MetaRecords::read(&store)?;
-    progress.begin("hash", db.size_bytes());
-    let (hash, entries) = status_hash(db, progress)?;
-    progress.begin("keys", db.size_bytes());
-    let index = KeyIndex::build(space.bucket(), i64::MAX, progress)?;
+    progress.begin("status", db.size_bytes());
+    let (mut sum, mut live_keys) = (Sum::default(), 0);
+    for item in db.root().items() {
+        let item = item?;
+        if !item.is_bucket() {
+            continue;
+        }
+        let bucket = Bucket::from_item(*db, &item)?;
+        if item.key == bucket::KEY.as_bytes() {
+            sum.crc.update(item.key);
+            let (index, of_keys) = KeyIndex::build_summed(&bucket, progress)?;
+            sum.join(&of_keys);
+            live_keys = index.live_keys();
+        } else {
+            sum.join(&bucket_sum(item.key, &bucket, progress)?);
+        }
+    }
     Ok(Status {
-        hash,
+        hash: sum.crc.value(),
         revision: space.last_record(),
-        live_keys: index.live_keys(),
-        entries,
+        live_keys,
+        entries: sum.entries,
         size_bytes: db.size_bytes(),
         version: meta.storage_version.unwrap_or_default(),
         compact_revision: space.compact_revision(),

@@ -151,6 +151,7 @@ impl<'a> Checker<'a, '_> {
 
     fn part(&self, part: Part<'a>) -> Verdict {
         let mut stack = vec![part];
+        let mut done = 0;
         while let Some(part) = stack.pop() {
             ensure(!self.progress.interrupted())?;
             let mut children = Vec::new();
@@ -163,8 +164,10 @@ impl<'a> Checker<'a, '_> {
             if let Node::Leaf(leaf) = page.node()? {
                 self.leaf(leaf, part.from, part.to, part.depth)?;
             }
-            self.progress.advance(page.bytes().len() as u64);
+            done += page.bytes().len() as u64;
         }
+        // Once a part: it asks for the time.
+        self.progress.advance(done);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    mvcc::{Error, KeySpace, LiveIndex},
+    mvcc::{Error, KeyIndex, KeySpace},
     pb::wire::KeyValueRef,
     progress::Progress,
     schema::{RecordError, RecordKey},
@@ -42,7 +42,7 @@ enum Change {
 /// The key space: that of a db, and the changes since.
 #[derive(Debug)]
 pub struct KeyValues<'a> {
-    index: LiveIndex<'a>,
+    index: KeyIndex<'a>,
     /// The db's keys in order. Only ranges need them.
     sorted: OnceCell<Vec<&'a [u8]>>,
     /// The db's keys that hang on a lease. Only revocations and checks of leases need them.
@@ -62,7 +62,7 @@ impl<'a> KeyValues<'a> {
     /// When a page or record is damaged.
     pub fn open(space: &KeySpace<'a>, progress: &dyn Progress) -> Result<Self, Error> {
         Ok(Self {
-            index: LiveIndex::build(space.bucket(), progress)?,
+            index: KeyIndex::build(space.bucket(), i64::MAX, progress)?,
             sorted: OnceCell::new(),
             leased: OnceCell::new(),
             changed: BTreeMap::new(),
@@ -179,10 +179,8 @@ impl<'a> KeyValues<'a> {
 
     fn find_leased(&self) -> Result<HashMap<i64, Vec<&'a [u8]>>, Error> {
         let mut leased: HashMap<i64, Vec<&'a [u8]>> = HashMap::new();
-        self.index.for_each(|record| {
-            if record.kv.lease != 0 {
-                leased.entry(record.kv.lease).or_default().push(record.kv.key);
-            }
+        self.index.for_each_leased(|record| {
+            leased.entry(record.kv.lease).or_default().push(record.kv.key);
         })?;
         Ok(leased)
     }

@@ -1,0 +1,304 @@
+//! `bench`: every job on a real file or one made up, beside etcdutl and bbolt where they are.
+
+mod jobs;
+mod limits;
+mod machine;
+mod measure;
+
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use etcdsnap_engine::{
+    mvcc::KeySpace,
+    schema::Store,
+    snapshot,
+    staging::{Filesystem, Space, Stage},
+    synthetic::Workload,
+};
+use serde::Serialize;
+
+use self::{
+    jobs::{Job, NAMES, Peers},
+    machine::Machine,
+    measure::Measured,
+};
+use super::Context;
+use crate::{
+    args::{Bench, Format, Reading},
+    exit::Answer,
+    input::Input,
+    output::{self, Table},
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Json {
+    machine: Machine,
+    rounds: usize,
+    files: Vec<FileJson>,
+    load_average_after: Vec<f64>,
+}
+
+/// What was measured on one file.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FileJson {
+    /// `null` for a file that was made up.
+    path: Option<String>,
+    bytes: u64,
+    revision: i64,
+    compact_revision: i64,
+    limits: LimitsJson,
+    jobs: Vec<JobJson>,
+}
+
+/// Medians, in seconds.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LimitsJson {
+    sha256_seconds: f64,
+    synced_write_seconds: f64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JobJson {
+    name: &'static str,
+    #[serde(flatten)]
+    ours: FiguresJson,
+    bytes_per_second: f64,
+    peers: Vec<PeerJson>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FiguresJson {
+    median_seconds: f64,
+    seconds: Vec<f64>,
+    rss_anon_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct PeerJson {
+    who: String,
+    command: String,
+    #[serde(flatten)]
+    figures: FiguresJson,
+    /// How many times as long the peer takes.
+    ratio: f64,
+}
+
+impl From<Measured> for FiguresJson {
+    fn from(measured: Measured) -> Self {
+        Self {
+            median_seconds: measured.median(),
+            rss_anon_bytes: measured.memory(),
+            seconds: measured.seconds,
+        }
+    }
+}
+
+/// Measures, or only makes a file.
+pub fn run(context: &Context, args: &Bench) -> Result<Answer> {
+    if let Some(target) = &args.make {
+        let size = args.size.first().copied().unwrap_or(DEFAULT_SIZE);
+        let bytes = make(context, args, size, target)?;
+        let shown = output::escape(&target.display().to_string());
+        return Ok(Answer::sound(match context.global.format {
+            Format::Json => output::json(&serde_json::json!({"path": shown, "bytes": bytes}))?,
+            _ => format!("made {} of {}\n", shown, output::bytes(bytes)),
+        }));
+    }
+    let unknown = args.job.iter().find(|job| !NAMES.contains(&job.as_str()));
+    if let Some(job) = unknown {
+        return Err(anyhow!("no job {job}; there are {}", NAMES.join(", ")));
+    }
+    let root = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let work = tempfile::Builder::new()
+        .prefix("etcdsnap-bench-")
+        .tempdir_in(&root)
+        .with_context(|| format!("work in {}", root.display()))?;
+    let peers = Peers::on_path();
+    let named: Vec<&Path> =
+        [&peers.etcdutl, &peers.bbolt].into_iter().flatten().map(PathBuf::as_path).collect();
+    for (name, peer) in [("etcdutl", &peers.etcdutl), ("bbolt", &peers.bbolt)] {
+        if peer.is_none() {
+            context.warn(&format!("note: {name} is not on PATH: nothing is compared with it"));
+        }
+    }
+    let machine = Machine::here(work.path(), &named);
+    let mut files = Vec::new();
+    let sizes = if args.size.is_empty() { vec![DEFAULT_SIZE] } else { args.size.clone() };
+    match &args.path {
+        Some(path) => files.push(measure(context, args, &peers, path, work.path(), true)?),
+        None => {
+            for size in sizes {
+                let input = work.path().join("input.db");
+                make(context, args, size, &input)?;
+                files.push(measure(context, args, &peers, &input, work.path(), false)?);
+            }
+        }
+    }
+    let answer = Json {
+        machine,
+        rounds: args.rounds.into(),
+        files,
+        load_average_after: machine::load_average(),
+    };
+    Ok(Answer::sound(match context.global.format {
+        Format::Json => output::json(&answer)?,
+        _ => render(&answer),
+    }))
+}
+
+/// Size of a file that is made up when nothing else is said.
+const DEFAULT_SIZE: u64 = 2 << 30;
+
+/// Makes a snapshot up; its length in bytes.
+fn make(context: &Context, args: &Bench, size: u64, target: &Path) -> Result<u64> {
+    Space::of([(&Filesystem::of(target), size)]).iter().try_for_each(Space::check)?;
+    let workload = Workload::of_size(size, args.keys, args.value_size.0, args.seed);
+    let stage = Stage::file(target)?;
+    let at = || format!("write {}", stage.path().display());
+    let file = OpenOptions::new().read(true).write(true).mode(0o600).open(stage.path());
+    let (mut file, summary) =
+        workload.write(file.with_context(at)?, &context.ui).with_context(at)?;
+    let bytes =
+        snapshot::append_digest(&mut file, summary.size_bytes, &context.ui).with_context(at)?;
+    file.sync_all().with_context(at)?;
+    drop(file);
+    stage.commit()?;
+    Ok(bytes)
+}
+
+/// Runs every job on `input`, ours and theirs in turn, whoever is first in one round being last in the next.
+fn measure(
+    context: &Context,
+    args: &Bench,
+    peers: &Peers,
+    input: &Path,
+    work: &Path,
+    given: bool,
+) -> Result<FileJson> {
+    let (bytes, revision, compact_revision) = {
+        let opened = Input::open(context, input, &Reading { no_wal: true, ..Reading::default() })?;
+        let db = opened.db()?;
+        let space = KeySpace::open(&Store::new(db))?;
+        (db.size_bytes(), space.last_record(), space.compact_revision())
+    };
+    if std::fs::metadata(input)?.is_dir() {
+        return Err(anyhow!(
+            "{}: name a snapshot or a db file; `save` makes one of a data dir",
+            input.display()
+        ));
+    }
+    let program = std::env::current_exe().context("find this program")?;
+    let mut measured_jobs = Vec::new();
+    for Job { name, ours, peers } in jobs::jobs(&program, peers, input, work) {
+        if !args.job.is_empty() && !args.job.iter().any(|job| job == name) {
+            continue;
+        }
+        let contenders: Vec<_> = std::iter::once(ours).chain(peers).collect();
+        let mut figures = vec![Measured::default(); contenders.len()];
+        for round in 0..usize::from(args.rounds) {
+            let mut order: Vec<usize> = (0..contenders.len()).collect();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for index in order {
+                if let (Some(contender), Some(figures)) =
+                    (contenders.get(index), figures.get_mut(index))
+                {
+                    context.warn(&format!("round {}: {name} by {}", round + 1, contender.who));
+                    contender.run(input, figures)?;
+                }
+            }
+        }
+        let mut all = contenders.into_iter().zip(figures);
+        let Some((_, ours)) = all.next() else { continue };
+        let median = ours.median();
+        let peers = all.map(|(contender, figures)| PeerJson {
+            who: contender.who,
+            command: subcommand(&contender.commands),
+            ratio: figures.median() / median,
+            figures: figures.into(),
+        });
+        measured_jobs.push(JobJson {
+            name,
+            bytes_per_second: bytes as f64 / median,
+            peers: peers.collect(),
+            ours: ours.into(),
+        });
+    }
+    let mut limits = (Measured::default(), Measured::default());
+    for _ in 0..args.rounds {
+        limits.0.seconds.push(limits::sha256(input)?);
+        limits.1.seconds.push(limits::write(input, &work.join("limit.db"))?);
+    }
+    Ok(FileJson {
+        path: given.then(|| input.display().to_string()),
+        bytes,
+        revision,
+        compact_revision,
+        limits: LimitsJson {
+            sha256_seconds: limits.0.median(),
+            synced_write_seconds: limits.1.median(),
+        },
+        jobs: measured_jobs,
+    })
+}
+
+/// The words of a peer's command that say what it does.
+fn subcommand(commands: &[Vec<std::ffi::OsString>]) -> String {
+    let words = commands.first().into_iter().flatten().skip(1);
+    let plain = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .take_while(|word| !word.starts_with('-') && !word.contains('/'));
+    plain.collect::<Vec<_>>().join(" ")
+}
+
+fn render(answer: &Json) -> String {
+    let mut text = answer.machine.lines();
+    for file in &answer.files {
+        text += &format!(
+            "\n{} of {}, revision {}, compacted to {}; {} rounds, medians; SHA-256 alone {:.3} s, write and sync {:.3} s\n",
+            output::bytes(file.bytes),
+            file.path.as_deref().map_or_else(|| "a file made up".to_owned(), output::escape),
+            file.revision,
+            file.compact_revision,
+            answer.rounds,
+            file.limits.sha256_seconds,
+            file.limits.synced_write_seconds,
+        );
+        let mut table = Table::new(&[
+            "JOB", "SECONDS", "BYTES/S", "RSSANON", "PEER", "SECONDS", "RSSANON", "RATIO",
+        ]);
+        for job in &file.jobs {
+            let own = [
+                job.name.to_owned(),
+                format!("{:.3}", job.ours.median_seconds),
+                format!("{}/s", output::bytes(job.bytes_per_second as u64)),
+                output::bytes(job.ours.rss_anon_bytes),
+            ];
+            let mut rows = job.peers.iter().map(|peer| {
+                [
+                    format!("{} {}", peer.who, peer.command),
+                    format!("{:.3}", peer.figures.median_seconds),
+                    output::bytes(peer.figures.rss_anon_bytes),
+                    format!("{:.1}", peer.ratio),
+                ]
+            });
+            let first = rows.next().unwrap_or_default();
+            table.row(own.into_iter().chain(first).collect());
+            for row in rows {
+                table.row([const { String::new() }; 4].into_iter().chain(row).collect());
+            }
+        }
+        text += &table.render();
+    }
+    text
+}
