@@ -1,6 +1,7 @@
 //! Reads, verifies, snapshots and restores etcd's bbolt files directly, without etcd and without a network.
 
 pub mod bolt;
+pub mod bulk;
 pub mod content;
 pub mod crc32c;
 pub mod datadir;

@@ -24,6 +24,7 @@ use crate::{
             Writer,
         },
     },
+    bulk::Bulk,
     content::{Sum, bucket_sum, status_hash},
     finding::{Finding, Severity},
     limits::Limits,
@@ -215,9 +216,11 @@ impl<'a> Rewrite<'a> {
         path: &Path,
         progress: &dyn Progress,
     ) -> Result<Rewritten, Error> {
-        let (unsealed, records_removed) = self.write(file, progress)?;
+        let bulk = Bulk::new(file, self.db.size_bytes()).map_err(Error::Sync)?;
+        let (unsealed, records_removed) = self.write(bulk, progress)?;
         file.sync_data().map_err(Error::Sync)?;
-        let (_, Summary { size_bytes, .. }) = unsealed.seal(self.txid())?;
+        let (bulk, Summary { size_bytes, .. }) = unsealed.seal(self.txid())?;
+        drop(bulk);
         file.sync_all().map_err(Error::Sync)?;
         let access = Access::Map(FaultGuard::install()?);
         let written = Source::open(path, access)?;

@@ -3,6 +3,7 @@
 mod alarms;
 mod auth;
 mod bench;
+mod beside;
 mod check;
 mod compact;
 mod demo;

@@ -18,7 +18,7 @@ use etcdsnap_engine::{
 };
 use serde::Serialize;
 
-use super::{Context, save::name_remains};
+use super::{Context, beside::beside, save::name_remains};
 use crate::{
     args::{Format, OrphanLeases, Restore},
     exit::{Answer, say},
@@ -170,7 +170,12 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
     let reading = args.reading();
     let input = Input::open(context, &args.path, &reading)?;
     let db = input.db()?;
-    let verified = verified(context, &input, args.skip_hash_check)?;
+    // What is copied as it stands can be copied while it is verified; a cut is made of what is known to be sound.
+    let copied = plan.is_copy() && !args.dry_run;
+    let mut verified_as = None;
+    if !copied {
+        verified_as = Some(verified(context, &input, args.skip_hash_check)?);
+    }
     let store = Store::new(db);
     let member = input
         .located()
@@ -179,7 +184,14 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
         .map(|(_, member)| reading.wal_dir.clone().unwrap_or_else(|| member.join("wal")));
     let origin =
         member.as_deref().and_then(datadir::raft_identity).map(|identity| identity.cluster);
-    let prepared = Prepared::new(&plan, &db, &context.ui).map_err(told)?;
+    let prepared = match Prepared::new(&plan, &db, &context.ui) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            // Damage is told in the words of who looks for it.
+            verified(context, &input, args.skip_hash_check)?;
+            return Err(told(error));
+        }
+    };
     context.say_replayed(&input);
     if member.is_some() && reading.no_wal {
         context.warn("note: the WAL was not applied: entries that the db does not contain yet are not restored");
@@ -189,6 +201,15 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
         outcome.space.iter().try_for_each(Space::check).context("nothing was written")?;
         input.settle()?;
         outcome
+    } else if copied {
+        let (outcome, verified) = beside(
+            context,
+            &input,
+            |progress, settled| prepared.execute(progress, settled),
+            || verified(context, &input, args.skip_hash_check),
+        )?;
+        verified_as = Some(verified);
+        outcome?
     } else {
         prepared.execute(&context.ui, || input.settle().map_err(std::io::Error::other))?
     };
@@ -197,6 +218,7 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
         findings.iter().for_each(|finding| context.warn(&output::finding(finding)));
     }
     let start = plan.members.iter().map(|one| start(one, options)).collect();
+    let verified = verified_as.unwrap_or_default();
     Ok(Done { plan, outcome, verified, findings, start, dry_run: args.dry_run })
 }
 

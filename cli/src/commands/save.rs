@@ -13,7 +13,7 @@ use etcdsnap_engine::{
 };
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, beside::beside};
 use crate::{
     args::{Format, Reading, Save},
     exit::Answer,
@@ -118,6 +118,13 @@ pub fn name_remains(context: &Context, target: &Path) {
 /// Opens `path` and verifies it: what is written from it is as sound as it is.
 pub fn verified(context: &Context, path: &Path, reading: &Reading) -> Result<Input> {
     let input = Input::open(context, path, reading)?;
+    judge(context, path, &input)?;
+    say(context, &input, reading);
+    Ok(input)
+}
+
+/// Verifies the database of `input`, which is at `path`.
+fn judge(context: &Context, path: &Path, input: &Input) -> Result<()> {
     input.db()?;
     let verification = verify(&input.image(), Limits::default(), &context.ui)
         .map_err(|error| input.explain(error))?;
@@ -126,26 +133,52 @@ pub fn verified(context: &Context, path: &Path, reading: &Reading) -> Result<Inp
     for finding in findings.filter(|finding| finding.severity != Severity::Note) {
         context.warn(&output::finding(finding));
     }
-    if !verification.is_sound() {
-        let findings = verification.findings;
-        return Err(anyhow::Error::new(snapshot::Error::Damaged { findings })
-            .context(format!("{}: see `etcdsnap verify`", path.display())));
+    if verification.is_sound() {
+        return Ok(());
     }
+    let findings = verification.findings;
+    Err(anyhow::Error::new(snapshot::Error::Damaged { findings })
+        .context(format!("{}: see `etcdsnap verify`", path.display())))
+}
+
+/// Says what of the WAL is in it.
+fn say(context: &Context, input: &Input, reading: &Reading) {
     if input.located().member.is_some() && reading.no_wal {
         context.warn("note: the WAL was not applied: entries that the db does not contain yet are not in this snapshot");
     }
-    context.say_replayed(&input);
-    Ok(input)
+    context.say_replayed(input);
 }
 
 /// Saves the database behind the source to a file, or to standard output.
 fn save(context: &Context, args: &Save, target: Option<&Path>) -> Result<Done> {
-    let input = verified(context, &args.data_dir, &args.reading)?;
+    let input = Input::open(context, &args.data_dir, &args.reading)?;
     let db = input.db()?;
     let on = target.map(Filesystem::of);
+    // What is copied as it stands can be copied while it is verified.
+    if let (Some(target), false, false) = (target, args.dry_run, args.compact) {
+        let (written, ()) = beside(
+            context,
+            &input,
+            |progress, settled| snapshot::save_file(&db, target, progress, settled),
+            || judge(context, &args.data_dir, &input),
+        )?;
+        let written = written?;
+        say(context, &input, &args.reading);
+        let space = Space::of(on.iter().map(|on| (on, written.bytes)));
+        let applied = input.report().map(|report| report.applied);
+        return Ok(Done { bytes: written.bytes, digest: Some(written.digest), space, applied });
+    }
+    judge(context, &args.data_dir, &input)?;
+    say(context, &input, &args.reading);
     let (bytes, digest) = match target {
         Some(_) if args.dry_run => (length(context, &db, args.compact)?, None),
-        Some(target) => write_file(context, &input, &db, target, args.compact)?,
+        Some(target) => {
+            let settled = || input.settle().map_err(std::io::Error::other);
+            let rewrite = Rewrite::new(db);
+            let form = Form::Snapshot;
+            let written = snapshot::compact_file(&rewrite, form, target, &context.ui, settled)?;
+            (written.bytes, written.digest)
+        }
         None => {
             let written = write_stream(context, &db, args.compact).context("standard output")?;
             input.settle()?;
@@ -166,24 +199,6 @@ fn length(context: &Context, db: &Db<'_>, compact: bool) -> Result<u64> {
     }
     let measured = Rewrite::new(*db).measure(&context.ui).map_err(snapshot::Error::from)?;
     Ok(Form::Snapshot.len(measured.size_bytes))
-}
-
-fn write_file(
-    context: &Context,
-    input: &Input,
-    db: &Db<'_>,
-    target: &Path,
-    compact: bool,
-) -> Result<(u64, Option<Digest>)> {
-    let settled = || input.settle().map_err(std::io::Error::other);
-    if compact {
-        let rewrite = Rewrite::new(*db);
-        let written =
-            snapshot::compact_file(&rewrite, Form::Snapshot, target, &context.ui, settled)?;
-        return Ok((written.bytes, written.digest));
-    }
-    let written = snapshot::save_file(db, target, &context.ui, settled)?;
-    Ok((written.bytes, Some(written.digest)))
 }
 
 fn write_stream(

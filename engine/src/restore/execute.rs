@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     bolt::{Error as BoltError, patch::Patched},
+    bulk::Bulk,
     progress::{Progress, Step},
     rewrite::Rewritten,
     staging::{IoError, Owner, Stage, parent, sync_directory},
@@ -48,7 +49,6 @@ impl Prepared<'_, '_> {
         for unit in units {
             site.begin(unit)?;
         }
-        let mut first: Option<(PathBuf, Rewritten)> = None;
         for NewFile { seat, content } in self.files() {
             if progress.interrupted() {
                 return Err(BoltError::Interrupted.into());
@@ -66,50 +66,61 @@ impl Prepared<'_, '_> {
                         site.file(&path, 0o600, |file| write_segment(file, &head))?;
                     }
                 }
-                Content::Db => match &first {
-                    None => first = Some((path.clone(), self.write_db(&site, &path)?)),
-                    Some((original, written)) => {
-                        site.copy(original, &path, written.size_bytes)?;
-                    }
-                },
+                Content::Db => {}
             }
         }
+        let files = self.files().into_iter();
+        let dbs = files.filter(|file| matches!(file.content, Content::Db));
+        let written =
+            self.write_dbs(&site, &dbs.map(|file| site.path(&file.seat)).collect::<Vec<_>>())?;
         site.sync_directories()?;
         settled().map_err(Error::Unsettled)?;
         if progress.interrupted() {
             return Err(BoltError::Interrupted.into());
         }
         site.publish(units)?;
-        let (_, written) = first.ok_or(BoltError::Interrupted)?;
         Ok(self.outcome_of(written))
     }
 
-    fn write_db(&self, site: &Site<'_>, path: &Path) -> Result<Rewritten, Error> {
-        let file = site.create(path, 0o600)?;
-        site.progress.step(Step::Write, path);
-        let written = match &self.edited.new {
+    /// Writes the members' databases, which are all alike: the input is read once.
+    fn write_dbs(&self, site: &Site<'_>, paths: &[PathBuf]) -> Result<Rewritten, Error> {
+        match &self.edited.new {
+            NewDb::Patched(patched) => self.write_patched(site, paths, patched),
             NewDb::Rewritten(rewrite) => {
-                rewrite.write_file(&file, path, site.progress).map_err(|error| {
-                    match error.into_io() {
+                let (path, others) = paths.split_first().ok_or(BoltError::Interrupted)?;
+                let file = site.create(path, 0o600)?;
+                site.progress.step(Step::Write, path);
+                let written =
+                    rewrite.write_file(&file, path, site.progress).map_err(|error| match error
+                        .into_io()
+                    {
                         Ok(source) => Error::Io(IoError::at("write", path)(source)),
                         Err(error) => error.into(),
-                    }
-                })?
+                    })?;
+                others.iter().try_for_each(|other| site.copy(path, other, written.size_bytes))?;
+                Ok(written)
             }
-            NewDb::Patched(patched) => self.write_patched(&file, path, patched, site.progress)?,
-        };
-        Ok(written)
+        }
     }
 
     fn write_patched(
         &self,
-        mut file: &File,
-        path: &Path,
+        site: &Site<'_>,
+        paths: &[PathBuf],
         patched: &Patched,
-        progress: &dyn Progress,
     ) -> Result<Rewritten, Error> {
+        let progress = site.progress;
         progress.begin("restore", patched.offset);
-        let at = |source| Error::Io(IoError::at("write", path)(source));
+        let files = paths
+            .iter()
+            .map(|path| Ok((path, site.create(path, 0o600)?)))
+            .collect::<Result<Vec<_>, Error>>()?;
+        let mut copies = Vec::new();
+        for (path, file) in &files {
+            progress.step(Step::Write, path);
+            let bulk = Bulk::new(file, patched.offset).map_err(IoError::at("write", path))?;
+            copies.push((path, bulk));
+        }
         let old = usize::try_from(patched.offset)
             .ok()
             .and_then(|size| self.db.bytes().get(..size))
@@ -118,13 +129,24 @@ impl Prepared<'_, '_> {
             if progress.interrupted() {
                 return Err(BoltError::Interrupted.into());
             }
-            file.write_all(step).map_err(at)?;
+            for (path, bulk) in &mut copies {
+                bulk.write_all(step).map_err(IoError::at("write", path))?;
+            }
             progress.advance(step.len() as u64);
         }
-        patched.write_pages(&mut file).map_err(at)?;
-        file.sync_all().map_err(at)?;
-        patched.write_metas(&mut file).map_err(at)?;
-        file.sync_all().map_err(at)?;
+        for (path, bulk) in &mut copies {
+            bulk.flush().map_err(IoError::at("write", path))?;
+        }
+        drop(copies);
+        for (path, file) in &files {
+            let at = |source| IoError::at("write", path)(source);
+            let mut file = file;
+            patched.write_pages(&mut file).map_err(at)?;
+            progress.step(Step::Sync, path);
+            file.sync_all().map_err(at)?;
+            patched.write_metas(&mut file).map_err(at)?;
+            file.sync_all().map_err(at)?;
+        }
         Ok(of_patched(patched))
     }
 }

@@ -149,6 +149,12 @@ impl Plan {
         })
     }
 
+    /// Whether the database is copied as it stands, with some pages added, and nothing of it left out.
+    pub fn is_copy(&self) -> bool {
+        let clear_alarms = self.contents.clear_alarms;
+        self.contents == Contents { clear_alarms, ..Contents::default() }
+    }
+
     /// The names of what will appear, and so what remains of a killed run are named after.
     pub fn targets(&self) -> impl Iterator<Item = &Path> {
         self.layout.units().iter().map(|unit| unit.target.as_path())

@@ -3,14 +3,17 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
+    os::unix::fs::FileExt as _,
     path::Path,
 };
 
+use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::{Digest, Error, trailer::TRAILER};
 use crate::{
     bolt::{Db, TxId, meta::Meta, write::meta_page},
+    bulk::Bulk,
     progress::{Progress, Step},
     staging::{Filesystem, IoError, Space, Stage},
 };
@@ -92,36 +95,64 @@ pub fn save_file(
     Space::of([(&Filesystem::of(target), length(db))]).iter().try_for_each(Space::check)?;
     progress.step(Step::Create, target);
     let stage = Stage::file(target)?;
-    let mut file = stage.handle();
     progress.step(Step::Write, stage.path());
+    let mut file =
+        Bulk::new(stage.handle(), length(db)).map_err(IoError::at("open", stage.path()))?;
     let saved = write(db, &mut file, progress).map_err(|error| match error {
         Error::Stream(source) => Error::Io(IoError::at("write", stage.path())(source)),
         other => other,
     })?;
+    drop(file);
     progress.step(Step::Sync, stage.path());
-    file.sync_all().map_err(IoError::at("sync", stage.path()))?;
-    let found = read_back(stage.path(), saved.bytes, progress)?;
-    if found != saved.digest {
-        return Err(Error::ReadBack { expected: saved.digest, found });
-    }
+    stage.handle().sync_all().map_err(IoError::at("sync", stage.path()))?;
+    read_back(db, &saved, stage.path(), progress)?;
     settled().map_err(Error::Stream)?;
     progress.step(Step::Rename, target);
     stage.commit()?;
     Ok(saved)
 }
 
-/// Digest of the database in a written snapshot, its trailer compared.
-fn read_back(path: &Path, bytes: u64, progress: &dyn Progress) -> Result<Digest, Error> {
-    progress.begin("verify", bytes);
+/// Compares a written snapshot with what was to be written, byte by byte.
+fn read_back(
+    db: &Db<'_>,
+    saved: &Saved,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    progress.begin("verify", saved.bytes);
     let at = |source: io::Error| Error::Io(IoError::at("read back", path)(source));
     let mut file = File::open(path).map_err(at)?;
-    let computed = hash(&mut file, bytes.saturating_sub(TRAILER as u64), progress)
-        .map_err(at)?
-        .ok_or(crate::bolt::Error::Interrupted)?;
-    let mut stored = [0; TRAILER];
-    file.read_exact(&mut stored).map_err(at)?;
-    // A trailer that differs shows as a digest that differs.
-    Ok(if stored == computed.0 { computed } else { Digest(stored) })
+    let metas = meta_pages(db);
+    let size = usize::try_from(db.size_bytes()).unwrap_or(usize::MAX);
+    let rest = db.bytes().get(metas.len()..size).unwrap_or_default();
+    let mut wanted = vec![(0, metas.as_slice())];
+    let mut offset = metas.len() as u64;
+    for step in rest.chunks(STEP).chain([&saved.digest.0[..]]) {
+        wanted.push((offset, step));
+        offset += step.len() as u64;
+    }
+    let compared: Vec<io::Result<bool>> = wanted
+        .par_iter()
+        .map_init(Vec::new, |buffer: &mut Vec<u8>, (offset, wanted)| {
+            if progress.interrupted() {
+                return Ok(true);
+            }
+            buffer.resize(wanted.len(), 0);
+            file.read_exact_at(buffer, *offset)?;
+            progress.advance(wanted.len() as u64);
+            Ok(buffer == wanted)
+        })
+        .collect();
+    if progress.interrupted() {
+        return Err(crate::bolt::Error::Interrupted.into());
+    }
+    if compared.into_iter().collect::<io::Result<Vec<_>>>().map_err(at)?.contains(&false) {
+        // In words that can be compared with what other tools say of the file.
+        let found = hash(&mut file, db.size_bytes(), progress).map_err(at)?;
+        let found = found.ok_or(crate::bolt::Error::Interrupted)?;
+        return Err(Error::ReadBack { expected: saved.digest, found });
+    }
+    Ok(())
 }
 
 /// SHA-256 of the next `bytes` of `file`; `None` when interrupted.
