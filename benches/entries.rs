@@ -11,11 +11,12 @@ use etcdsnap_engine::{
         requestpb::{InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest},
         walpb::Snapshot,
     },
+    synthetic::{Workload, key_name},
     wal::Encoder,
 };
 use prost::Message;
 
-use crate::{Random, Workload, key_name};
+use crate::Random;
 
 /// A segment of `entries` requests on the keys of `workload`: puts, transactions as an API server writes them,
 /// deletions of keys and of ranges, leases.
@@ -38,7 +39,8 @@ pub fn log(workload: &Workload, entries: u64) -> Vec<u8> {
 }
 
 fn request(workload: &Workload, random: &mut Random, index: u64) -> InternalRaftRequest {
-    let key = key_name(random.next() % workload.keys.max(1));
+    let chosen = random.next() % workload.keys.max(1);
+    let key = key_name(usize::try_from(chosen).unwrap_or_default());
     let len = usize::try_from(random.next() % 400).unwrap_or_default();
     let put = PutRequest { key: key.clone(), value: vec![7; len], ..PutRequest::default() };
     let mut request = InternalRaftRequest::default();

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use etcdsnap_benches::Workload;
+use etcdsnap_benches::built;
 use etcdsnap_engine::{
     bolt::{Db, check::check},
     limits::Limits,
@@ -13,6 +13,7 @@ use etcdsnap_engine::{
     progress::Silent,
     schema::Store,
     snapshot::{Image, status, status_hash, verify, write},
+    synthetic::Workload,
 };
 
 const WORKLOAD: Workload =
@@ -20,7 +21,7 @@ const WORKLOAD: Workload =
 
 fn jobs(criterion: &mut Criterion) {
     let mut bytes = Vec::new();
-    let raw = WORKLOAD.build().expect("the workload fits bbolt's limits");
+    let raw = built(&WORKLOAD).expect("the workload fits bbolt's limits");
     let db = Db::from_bytes(&raw, Limits::default()).expect("the writer's files open");
     write(&db, &mut bytes, &Silent).expect("memory takes everything");
     let image = Image::split(&bytes);

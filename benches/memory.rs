@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use etcdsnap_benches::{Workload, log};
+use etcdsnap_benches::{built, log};
 use etcdsnap_engine::{
     bolt::Db,
     datadir::MemberFiles,
@@ -16,6 +16,7 @@ use etcdsnap_engine::{
     replay::{Boot, replay},
     schema::{MetaRecords, Store},
     source::{FaultGuard, Source},
+    synthetic::Workload,
     wal::{Log, Segment, SegmentName},
 };
 
@@ -33,7 +34,7 @@ fn anonymous() -> u64 {
 
 fn main() {
     let path = std::env::temp_dir().join(format!("etcdsnap-memory-{}", std::process::id()));
-    let made = WORKLOAD.build().map(|raw| fs::write(&path, raw));
+    let made = built(&WORKLOAD).map(|raw| fs::write(&path, raw));
     made.expect("the workload fits bbolt's limits").expect("the temporary directory has room");
     let guard = FaultGuard::install().expect("the handler is accepted");
     let source = Source::map(&path, guard).expect("the file can be mapped");

@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use etcdsnap_benches::{Workload, log};
+use etcdsnap_benches::{built, log};
 use etcdsnap_engine::{
     bolt::Db,
     datadir::MemberFiles,
@@ -14,6 +14,7 @@ use etcdsnap_engine::{
     progress::Silent,
     replay::{Boot, replay},
     schema::{MetaRecords, Store},
+    synthetic::Workload,
     wal::{Log, Segment, SegmentName},
 };
 
@@ -22,7 +23,7 @@ const WORKLOAD: Workload =
     Workload { revisions: 300_000, keys: 200_000, value_bytes: (50, 400), seed: 1 };
 
 fn jobs(criterion: &mut Criterion) {
-    let raw = WORKLOAD.build().expect("the workload fits bbolt's limits");
+    let raw = built(&WORKLOAD).expect("the workload fits bbolt's limits");
     let db = Db::from_bytes(&raw, Limits::default()).expect("the writer's files open");
     let name = SegmentName { sequence: 0, index: 0 };
     let written = log(&WORKLOAD, ENTRIES);

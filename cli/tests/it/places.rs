@@ -127,6 +127,23 @@ fn keys_that_wait_for_a_decision_are_listed() {
 }
 
 #[test]
+fn roundabout_paths_lead_where_they_lead() {
+    let dir = unpack("clean-36");
+    let snapshot = dir.path().join("snapshot.db");
+    let (link, behind) = (dir.path().join("link"), dir.path().join("behind"));
+    fs::create_dir(&behind).unwrap();
+    symlink(&behind, &link).unwrap();
+    let three = "a=http://h:1,b=http://h:2";
+    let args =
+        ["restore", text(&snapshot), "--all-members", text(&link), "--initial-cluster", three];
+    let said = json(&[&args[..], &["-w", "json"]].concat());
+    assert!(link.is_symlink() && behind.join("b/member/snap/db").is_file(), "{said}");
+    let odd = dir.path().join("not/../yet/there");
+    json(&["restore", text(&snapshot), "--data-dir", text(&odd), "-w", "json"]);
+    assert!(dir.path().join("yet/there/member/snap/db").is_file());
+}
+
+#[test]
 fn a_bench_measures_what_it_made_up() {
     let dir = tempfile::tempdir().unwrap();
     let made = dir.path().join("made.db");

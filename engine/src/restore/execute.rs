@@ -190,7 +190,11 @@ impl Site<'_> {
         for directory in missing.collect::<Vec<_>>().into_iter().rev() {
             self.progress.step(Step::Create, directory);
             let at = |source| IoError::at("create", directory)(source);
-            DirBuilder::new().mode(0o700).create(directory).map_err(at)?;
+            match DirBuilder::new().mode(0o700).create(directory) {
+                // A path with `..` in it names what was made a moment ago.
+                Err(_) if directory.is_dir() => continue,
+                made => made.map_err(at)?,
+            }
             if let Some(owner) = self.owner {
                 let open = File::open(directory).map_err(at)?;
                 owner.take(&open).map_err(IoError::at("set the owner of", directory))?;

@@ -174,7 +174,12 @@ impl Layout {
                 return Ok(names.map(|name| self.unit(root.join(name), UnitKind::New)).collect());
             }
         };
-        let root = self.unit(root.into(), kind);
+        // A symbolic link to it stays; what it leads to is replaced.
+        let root = match kind {
+            UnitKind::OverEmpty => fs::canonicalize(root).map_err(IoError::at("find", root))?,
+            _ => root.into(),
+        };
+        let root = self.unit(root, kind);
         Ok(names.map(|name| root.below(name)).collect())
     }
 }
