@@ -70,8 +70,10 @@ impl Workload {
         let (least, greatest) = value_bytes;
         // Three in four have an eighth of the range on average, the others half of it.
         let mean = least + greatest.saturating_sub(least) * 7 / 32;
-        // With name, numbers and element, on pages that are nine tenths full at most.
-        let record = (mean + 130) * 9 / 8;
+        // With name, numbers and element; on pages that are nine tenths full, less what the last one of a page leaves.
+        const FULL: u64 = 4096 * 9 / 10;
+        let alone = mean + 105;
+        let record = alone * 10 / 9 * (2 * FULL + alone) / (2 * FULL);
         let keys = keys.unwrap_or(size_bytes / record / 2).clamp(1, u64::from(u32::MAX) / 4);
         // About nine in ten keys exist at the compaction; what comes after it is all there.
         let after = (size_bytes / record).saturating_sub(keys * 9 / 10);
