@@ -1,5 +1,6 @@
 //! `compact`, `save --compact` and `restore --compact` beside a server's compaction and bbolt's own.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -83,7 +84,7 @@ fn is_small(path: &Path, source: &Path) -> Result<()> {
 fn history_goes(set: &Dataset, dir: &Path) -> Result<()> {
     let (mark, current) = (set.latest().compact_revision, set.content.revision);
     let mut rng = fastrand::Rng::with_seed(seed() ^ 0xc0_4ac7 ^ set.line as u64);
-    let mut revisions = vec![mark + 1, current];
+    let mut revisions = BTreeSet::from([mark + 1, current]);
     revisions.extend((0..if is_long() { 8 } else { 1 }).map(|_| rng.i64(mark + 2..current)));
     for revision in revisions {
         let place = dir.join(revision.to_string());

@@ -3,6 +3,7 @@
 //! The danger: a key space of which only the keys look right, while its history, its leases or
 //! its revision are those of another time, so that a client or a compaction falls over later.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -56,7 +57,7 @@ fn is_what_it_was(set: &Dataset, dir: &Path) -> Result<()> {
 
     let mut rng = fastrand::Rng::with_seed(seed().wrapping_add(set.line as u64));
     let between = if is_long() { 12 } else { 2 };
-    let mut revisions = vec![mark, current];
+    let mut revisions = BTreeSet::from([mark, current]);
     revisions.extend((0..between).map(|_| rng.i64(mark + 1..current)));
     for revision in revisions {
         let earlier = rng.i64(mark..=revision);
