@@ -8,6 +8,7 @@ mod cut;
 mod error;
 mod hash;
 mod index;
+mod known;
 mod record;
 pub mod rules;
 mod view;
