@@ -7,7 +7,7 @@ use super::{
     meta::{self, Meta, Metas},
     page::{Page, PageHeader, PageId},
 };
-use crate::{limits::Limits, raw::Raw};
+use crate::{limits::Limits, raw::Raw, source};
 
 /// A bbolt file whose meta was chosen. Pages are checked as they are read.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +120,14 @@ impl<'a> Db<'a> {
             .and_then(|(offset, len)| self.file.slice(offset, len))
             .ok_or(Error::BeyondEnd { page: id, offset, len: self.file.len() as u64 })?;
         Ok(Page::new(id, header, bytes))
+    }
+
+    /// Asks the processor for the start of a page that will be looked at soon; whether there is one does not matter.
+    pub(super) fn prefetch(&self, id: PageId) {
+        let offset = usize::try_from(id.0.saturating_mul(self.page_size())).unwrap_or(usize::MAX);
+        if let Some(bytes) = self.bytes().get(offset..) {
+            source::prefetch(bytes);
+        }
     }
 
     /// A page of a tree; the metas are never one.
