@@ -2,12 +2,16 @@
 
 #![expect(missing_docs, reason = "criterion's macro makes a public function")]
 
-use std::hint::black_box;
+use std::{hint::black_box, io::Cursor};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use etcdsnap_benches::built;
 use etcdsnap_engine::{
-    bolt::{Db, check::check},
+    bolt::{
+        Db,
+        check::check,
+        write::{BucketOptions, Options as WriterOptions, Writer},
+    },
     limits::Limits,
     mvcc::{KeyIndex, KeySpace, hash_kv},
     progress::Silent,
@@ -30,6 +34,22 @@ fn jobs(criterion: &mut Criterion) {
 
     let mut group = criterion.benchmark_group("jobs");
     group.throughput(Throughput::Bytes(db.size_bytes())).sample_size(20);
+    let key = space.bucket().expect("the workload has keys");
+    group.bench_function("page-walk", |bench| {
+        bench.iter(|| key.items().map_while(Result::ok).fold(0, |sum, item| sum + item.value.len()))
+    });
+    group.bench_function("writer", |bench| {
+        bench.iter(|| {
+            let out = Cursor::new(Vec::with_capacity(bytes.len()));
+            let mut writer = Writer::new(out, WriterOptions::default()).expect("memory");
+            let mut bucket = writer.bucket(b"key", BucketOptions::default()).expect("memory");
+            for item in key.items().map_while(Result::ok) {
+                bucket.put(item.key, item.value).expect("keys come in order");
+            }
+            bucket.close().expect("memory takes everything");
+            black_box(writer.finish().map(|unsealed| unsealed.summary().size_bytes))
+        });
+    });
     group.bench_function("check", |bench| bench.iter(|| black_box(check(&db, &Silent))));
     group
         .bench_function("status-hash", |bench| bench.iter(|| black_box(status_hash(&db, &Silent))));

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::measure::Contender;
+use super::{
+    measure::Contender,
+    server::{Server, on_path},
+};
 
 /// A job and who does it: ours first, then the peers.
 pub struct Job {
@@ -24,25 +27,48 @@ pub struct Peers {
     pub etcdutl: Option<PathBuf>,
     /// bbolt.
     pub bbolt: Option<PathBuf>,
+    /// etcd and etcdctl.
+    pub server: Option<(PathBuf, PathBuf)>,
 }
 
 impl Peers {
     /// Those on `PATH`.
     pub fn on_path() -> Self {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = |name: &str| {
-            std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
-        };
-        Self { etcdutl: found("etcdutl"), bbolt: found("bbolt") }
+        let [etcdutl, bbolt, etcd, etcdctl] = ["etcdutl", "bbolt", "etcd", "etcdctl"].map(on_path);
+        Self { etcdutl, bbolt, server: etcd.zip(etcdctl) }
     }
+
+    /// Their names, and where they are.
+    pub fn named(&self) -> [(&'static str, Option<&Path>); 3] {
+        [
+            ("etcdutl", self.etcdutl.as_deref()),
+            ("bbolt", self.bbolt.as_deref()),
+            ("etcd and etcdctl", self.server.as_ref().map(|(etcd, _)| etcd.as_path())),
+        ]
+    }
+}
+
+/// What jobs are done on.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'i> {
+    /// As it was given.
+    pub given: &'i Path,
+    /// Its database without a digest: what a member has, and what bbolt and `etcdutl defrag` work on.
+    pub db: &'i Path,
 }
 
 /// The names there are, in the order in which they are done.
 pub const NAMES: [&str; 8] =
     ["status", "hashkv", "check", "verify", "save", "restore", "restore-all", "compact"];
 
-/// All jobs on the snapshot `input`, with `work` to write in; `program` is ours.
-pub fn jobs(program: &Path, peers: &Peers, input: &Path, work: &Path) -> Vec<Job> {
+/// All jobs on `input`, with `work` to write in; `program` is ours, and `server` serves what is in `input`.
+pub fn jobs(
+    program: &Path,
+    peers: &Peers,
+    Input { given: input, db }: Input<'_>,
+    server: Option<&Server>,
+    work: &Path,
+) -> Vec<Job> {
     let words = |program: &Path, words: &[&str], paths: &[&Path]| {
         let mut all: Vec<OsString> = vec![program.into()];
         all.extend(words.iter().map(OsString::from));
@@ -96,13 +122,19 @@ pub fn jobs(program: &Path, peers: &Peers, input: &Path, work: &Path) -> Vec<Job
     }
     let mut save = ours("save", &[]).making(vec![out.clone()]);
     for command in &mut save.commands {
-        command.extend(["--data-dir".into(), input.into(), out.clone().into()]);
+        command.extend(["--data-dir".into(), db.into(), out.clone().into()]);
     }
+    let live = server.zip(peers.server.as_ref()).map(|(server, (_, etcdctl))| {
+        let words_of =
+            ["snapshot", "save", "--endpoints", &server.endpoint, "--command-timeout", "1h"];
+        let command = words(etcdctl, &words_of, &[&out]);
+        Contender::new("etcdctl", command).making(vec![out.clone(), work.join("out.db.part")])
+    });
     // etcdutl's hashkv commits to the file it is asked about, and defrag is about a data dir.
     let own_db = own.join("member").join("snap").join("db");
     let fresh = |contender: Option<Contender>| {
         contender.map(|contender| Contender {
-            fresh: Some((input.to_owned(), own_db.clone())),
+            fresh: Some((db.to_owned(), own_db.clone())),
             outputs: vec![own.clone()],
             ..contender
         })
@@ -113,7 +145,7 @@ pub fn jobs(program: &Path, peers: &Peers, input: &Path, work: &Path) -> Vec<Job
         job("hashkv", ours("hashkv", &[input]), [fresh(etcdutl(&["hashkv"], &[&own_db]))]),
         job("check", ours("check", &[input]), [bbolt(&["check"], &[input])]),
         job("verify", ours("verify", &[input]), [etcdutl(&["snapshot", "status"], &[input])]),
-        job("save", save, [None]),
+        job("save", save, [live]),
         job(
             "restore",
             restored(ours("restore", &[input]), &["data"], &[]),
@@ -123,10 +155,9 @@ pub fn jobs(program: &Path, peers: &Peers, input: &Path, work: &Path) -> Vec<Job
         job("restore-all", all, [three_restores]),
         job(
             "compact",
-            ours("compact", &[input, &out]).making(vec![out.clone()]),
+            ours("compact", &[db, &out]).making(vec![out.clone()]),
             [
-                bbolt(&["compact", "-o"], &[&out, input])
-                    .map(|bbolt| bbolt.making(vec![out.clone()])),
+                bbolt(&["compact", "-o"], &[&out, db]).map(|bbolt| bbolt.making(vec![out.clone()])),
                 defrag,
             ],
         ),

@@ -11,14 +11,50 @@ use std::{
 use etcdsnap_engine::source::{Access, FaultGuard, Source};
 use sha2::{Digest as _, Sha256};
 
+use super::measure::Measured;
+
 /// Bytes handled at a time.
 const STEP: usize = 4 << 20;
+
+/// What was measured of the machine, in the rounds of the jobs it is held against.
+#[derive(Debug, Default)]
+pub struct Limits {
+    sha256: Measured,
+    write: Measured,
+}
+
+impl Limits {
+    /// Measures what job `name` is held against.
+    ///
+    /// # Errors
+    /// As [`sha256`] and [`write`].
+    pub fn measure(&mut self, name: &str, input: &Path, work: &Path) -> anyhow::Result<()> {
+        if matches!(name, "verify" | "restore") {
+            self.sha256.seconds.push(sha256(input)?);
+        }
+        if name == "restore" {
+            self.write.seconds.push(write(input, &work.join("limit.db"))?);
+        }
+        Ok(())
+    }
+
+    /// What job `name` cannot be faster than, and its median in seconds.
+    pub fn of(&self, name: &str) -> Option<(&'static str, f64)> {
+        let (sha256, write) = (self.sha256.median(), self.write.median());
+        match name {
+            "verify" => Some(("SHA-256 alone", sha256)),
+            "restore" if write > sha256 => Some(("synced write alone", write)),
+            "restore" => Some(("SHA-256 alone", sha256)),
+            _ => None,
+        }
+    }
+}
 
 /// Seconds that SHA-256 of `input` alone takes, which is in memory.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn sha256(input: &Path) -> anyhow::Result<f64> {
+fn sha256(input: &Path) -> anyhow::Result<f64> {
     let source = Source::open(input, Access::Map(FaultGuard::install()?))?;
     let start = Instant::now();
     let mut hasher = Sha256::new();
@@ -32,7 +68,7 @@ pub fn sha256(input: &Path) -> anyhow::Result<f64> {
 ///
 /// # Errors
 /// When it cannot be read or written.
-pub fn write(input: &Path, target: &Path) -> anyhow::Result<f64> {
+fn write(input: &Path, target: &Path) -> anyhow::Result<f64> {
     let source = Source::open(input, Access::Map(FaultGuard::install()?))?;
     let mut best = f64::INFINITY;
     for past in [false, true] {

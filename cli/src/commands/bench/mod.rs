@@ -4,12 +4,9 @@ mod jobs;
 mod limits;
 mod machine;
 mod measure;
+mod server;
 
-use std::{
-    fs::OpenOptions,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fs::OpenOptions, io::Read as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
@@ -23,8 +20,10 @@ use serde::Serialize;
 
 use self::{
     jobs::{Job, NAMES, Peers},
+    limits::Limits,
     machine::Machine,
     measure::Measured,
+    server::Server,
 };
 use super::Context;
 use crate::{
@@ -52,16 +51,17 @@ struct FileJson {
     bytes: u64,
     revision: i64,
     compact_revision: i64,
-    limits: LimitsJson,
     jobs: Vec<JobJson>,
 }
 
-/// Medians, in seconds.
+/// What a job cannot be faster than on this machine.
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct LimitsJson {
-    sha256_seconds: f64,
-    synced_write_seconds: f64,
+struct LimitJson {
+    what: &'static str,
+    /// Median.
+    seconds: f64,
+    /// How many times as long our job takes.
+    ratio: f64,
 }
 
 #[derive(Serialize)]
@@ -71,6 +71,8 @@ struct JobJson {
     #[serde(flatten)]
     ours: FiguresJson,
     bytes_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<LimitJson>,
     peers: Vec<PeerJson>,
 }
 
@@ -123,13 +125,12 @@ pub fn run(context: &Context, args: &Bench) -> Result<Answer> {
         .tempdir_in(&root)
         .with_context(|| format!("work in {}", root.display()))?;
     let peers = Peers::on_path();
-    let named: Vec<&Path> =
-        [&peers.etcdutl, &peers.bbolt].into_iter().flatten().map(PathBuf::as_path).collect();
-    for (name, peer) in [("etcdutl", &peers.etcdutl), ("bbolt", &peers.bbolt)] {
+    for (name, peer) in peers.named() {
         if peer.is_none() {
-            context.warn(&format!("note: {name} is not on PATH: nothing is compared with it"));
+            context.warn(&format!("note: {name} not on PATH: nothing is compared with it"));
         }
     }
+    let named: Vec<&Path> = peers.named().into_iter().filter_map(|(_, path)| path).collect();
     let machine = Machine::here(work.path(), &named);
     let mut files = Vec::new();
     let sizes = if args.size.is_empty() { vec![DEFAULT_SIZE] } else { args.size.clone() };
@@ -197,9 +198,25 @@ fn measure(
         ));
     }
     let program = std::env::current_exe().context("find this program")?;
+    let wanted = |name: &str| args.job.is_empty() || args.job.iter().any(|job| job == name);
+    let bare = work.join("bare.db");
+    let input = jobs::Input { given: input, db: bare_db(input, bytes, &bare)? };
+    let server = match &peers.server {
+        Some((etcd, etcdctl)) if wanted("save") => {
+            context.warn("a server is started on it");
+            let started = Server::start(&program, etcd, etcdctl, input.given, work);
+            // Whoever measures ours need not have a server that takes these data.
+            let why = |error: &anyhow::Error| {
+                context.warn(&format!("note: save is compared with nothing: {error:#}"));
+            };
+            started.inspect_err(why).ok()
+        }
+        _ => None,
+    };
+    let mut limits = Limits::default();
     let mut measured_jobs = Vec::new();
-    for Job { name, ours, peers } in jobs::jobs(&program, peers, input, work) {
-        if !args.job.is_empty() && !args.job.iter().any(|job| job == name) {
+    for Job { name, ours, peers } in jobs::jobs(&program, peers, input, server.as_ref(), work) {
+        if !wanted(name) {
             continue;
         }
         let contenders: Vec<_> = std::iter::once(ours).chain(peers).collect();
@@ -214,9 +231,10 @@ fn measure(
                     (contenders.get(index), figures.get_mut(index))
                 {
                     context.warn(&format!("round {}: {name} by {}", round + 1, contender.who));
-                    contender.run(input, figures)?;
+                    contender.run(input.given, figures)?;
                 }
             }
+            limits.measure(name, input.given, work)?;
         }
         let mut all = contenders.into_iter().zip(figures);
         let Some((_, ours)) = all.next() else { continue };
@@ -230,26 +248,33 @@ fn measure(
         measured_jobs.push(JobJson {
             name,
             bytes_per_second: bytes as f64 / median,
+            limit: limits.of(name).map(|(what, seconds)| LimitJson {
+                what,
+                seconds,
+                ratio: median / seconds,
+            }),
             peers: peers.collect(),
             ours: ours.into(),
         });
     }
-    let mut limits = (Measured::default(), Measured::default());
-    for _ in 0..args.rounds {
-        limits.0.seconds.push(limits::sha256(input)?);
-        limits.1.seconds.push(limits::write(input, &work.join("limit.db"))?);
-    }
     Ok(FileJson {
-        path: given.then(|| input.display().to_string()),
+        path: given.then(|| input.given.display().to_string()),
         bytes,
         revision,
         compact_revision,
-        limits: LimitsJson {
-            sha256_seconds: limits.0.median(),
-            synced_write_seconds: limits.1.median(),
-        },
         jobs: measured_jobs,
     })
+}
+
+/// The database of the file at `input`, which takes `bytes` of it: the file itself, or a copy at `bare` without the digest.
+fn bare_db<'p>(input: &'p Path, bytes: u64, bare: &'p Path) -> Result<&'p Path> {
+    if std::fs::metadata(input)?.len() <= bytes {
+        return Ok(input);
+    }
+    let mut source = std::fs::File::open(input)?.take(bytes);
+    let mut copy = std::fs::File::create(bare)?;
+    std::io::copy(&mut source, &mut copy).with_context(|| format!("copy {}", input.display()))?;
+    Ok(bare)
 }
 
 /// The words of a peer's command that say what it does.
@@ -265,14 +290,12 @@ fn render(answer: &Json) -> String {
     let mut text = answer.machine.lines();
     for file in &answer.files {
         text += &format!(
-            "\n{} of {}, revision {}, compacted to {}; {} rounds, medians; SHA-256 alone {:.3} s, write and sync {:.3} s\n",
+            "\n{} of {}, revision {}, compacted to {}; {} rounds, medians\n",
             output::bytes(file.bytes),
             file.path.as_deref().map_or_else(|| "a file made up".to_owned(), output::escape),
             file.revision,
             file.compact_revision,
             answer.rounds,
-            file.limits.sha256_seconds,
-            file.limits.synced_write_seconds,
         );
         let mut table = Table::new(&[
             "JOB", "SECONDS", "BYTES/S", "RSSANON", "PEER", "SECONDS", "RSSANON", "RATIO",
@@ -284,7 +307,7 @@ fn render(answer: &Json) -> String {
                 format!("{}/s", output::bytes(job.bytes_per_second as u64)),
                 output::bytes(job.ours.rss_anon_bytes),
             ];
-            let mut rows = job.peers.iter().map(|peer| {
+            let rows = job.peers.iter().map(|peer| {
                 [
                     format!("{} {}", peer.who, peer.command),
                     format!("{:.3}", peer.figures.median_seconds),
@@ -292,6 +315,12 @@ fn render(answer: &Json) -> String {
                     format!("{:.1}", peer.ratio),
                 ]
             });
+            let limit = job.limit.iter().map(|limit| {
+                let words = [format!("limit: {}", limit.what), format!("{:.3}", limit.seconds)];
+                let [what, seconds] = words;
+                [what, seconds, String::new(), format!("{:.2}", 1.0 / limit.ratio)]
+            });
+            let mut rows = rows.chain(limit);
             let first = rows.next().unwrap_or_default();
             table.row(own.into_iter().chain(first).collect());
             for row in rows {
@@ -300,5 +329,27 @@ fn render(answer: &Json) -> String {
         }
         text += &table.render();
     }
-    text
+    text + &growth(&answer.files)
+}
+
+/// How each job's time grows with the file, when there are several.
+fn growth(files: &[FileJson]) -> String {
+    if files.len() < 2 {
+        return String::new();
+    }
+    let sizes: Vec<String> = files.iter().map(|file| output::bytes(file.bytes)).collect();
+    let header: Vec<&str> =
+        ["SECONDS A GB"].into_iter().chain(sizes.iter().map(String::as_str)).collect();
+    let mut table = Table::new(&header);
+    for name in NAMES {
+        let seconds = |file: &FileJson| {
+            let job = file.jobs.iter().find(|job| job.name == name)?;
+            Some(format!("{:.3}", job.ours.median_seconds * 1e9 / file.bytes as f64))
+        };
+        let row: Option<Vec<String>> = files.iter().map(seconds).collect();
+        if let Some(row) = row {
+            table.row([name.to_owned()].into_iter().chain(row).collect());
+        }
+    }
+    format!("\n{}", table.render())
 }
