@@ -323,6 +323,10 @@ pub struct Save {
     /// Write only live pages: nothing logical changes, free pages and what was deleted in them are left out.
     #[arg(long)]
     pub compact: bool,
+    /// Read every byte that was written back from the disk. The metas and the end always are, and so is everything when an
+    /// older file is replaced.
+    #[arg(long)]
+    pub read_back: bool,
     /// Verify, say what would be written, and write nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -341,6 +345,10 @@ pub struct Compact {
     /// Compact history to this revision too, as a server would; without it nothing logical changes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     pub compaction: Option<i64>,
+    /// Read every byte that was written back from the disk. The metas and the end always are, and so is everything when an
+    /// older file is replaced.
+    #[arg(long)]
+    pub read_back: bool,
     /// Verify, say what would be written, and write nothing.
     #[arg(long)]
     pub dry_run: bool,

@@ -1,6 +1,10 @@
 //! Writes while the input is verified; nothing gets its name before that has ended well.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use anyhow::{Result, anyhow};
 use etcdsnap_engine::progress::{Progress, Step};
@@ -11,17 +15,21 @@ use crate::{input::Input, ui::Ui};
 /// Asked by who writes, last: whether everything that was read can be trusted.
 pub type Settled<'s> = Box<dyn FnOnce() -> io::Result<()> + 's>;
 
-/// Reports nothing: of two things done at once, the other one is reported.
-struct Unreported<'u>(&'u Ui);
+/// Reports nothing: of two things done at once, the other one is reported. Ends when that has ended badly: what is
+/// written of a damaged file may have no end.
+struct Unreported<'u> {
+    ui: &'u Ui,
+    refused: &'u AtomicBool,
+}
 
 impl Progress for Unreported<'_> {
     fn begin(&self, _: &'static str, _: u64) {}
     fn advance(&self, _: u64) {}
     fn step(&self, step: Step, path: &Path) {
-        self.0.step(step, path);
+        self.ui.step(step, path);
     }
     fn interrupted(&self) -> bool {
-        self.0.interrupted()
+        self.refused.load(Ordering::Relaxed) || self.ui.interrupted()
     }
 }
 
@@ -32,16 +40,19 @@ pub fn beside<W: Send, V>(
     write: impl FnOnce(&dyn Progress, Settled<'_>) -> W + Send,
     verify: impl FnOnce() -> Result<V>,
 ) -> Result<(W, V)> {
+    let refused = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (tell, told) = std::sync::mpsc::channel();
+        let progress = Unreported { ui: &context.ui, refused: &refused };
         let writer = scope.spawn(move || {
             let settled: Settled<'_> = Box::new(move || match told.recv() {
                 Ok(()) => input.settle().map_err(io::Error::other),
                 Err(_) => Err(io::Error::other("it is damaged")),
             });
-            write(&Unreported(&context.ui), settled)
+            write(&progress, settled)
         });
         let verified = verify();
+        refused.store(verified.is_err(), Ordering::Relaxed);
         match &verified {
             // A writer that failed already listens no more.
             Ok(_) => drop(tell.send(())),

@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use etcdsnap_engine::{
     datadir::Kind,
     mvcc::{Cut, KeySpace},
+    progress::Progress,
     rewrite::Rewrite,
     schema::Store,
     snapshot::{self, Compacted, Form},
@@ -15,12 +16,14 @@ use serde::Serialize;
 
 use super::{
     Context,
+    beside::{Settled, beside},
     restore::RemovedJson,
-    save::{dry, free_file, verified},
+    save::{dry, free_file, judge, read_back, say},
 };
 use crate::{
     args::{Compact, Format},
     exit::Answer,
+    input::Input,
     output::{self, PlannedJson, Table},
 };
 
@@ -49,13 +52,22 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
         ));
     }
     free_file(context, &args.path, &args.out)?;
-    let input = verified(context, &args.path, &args.reading)?;
+    let input = Input::open(context, &args.path, &args.reading)?;
     let db = input.db()?;
+    let judge = || judge(context, &args.path, &input);
+    // A cut looks at records at once; without one, what is written is verified while it is written.
+    if args.compaction.is_some() || args.dry_run {
+        judge()?;
+    }
     let (form, kind) = match input.kind() {
         Kind::Snapshot => (Form::Snapshot, "snapshot"),
         _ => (Form::Db, "db"),
     };
-    let space = KeySpace::open(&Store::new(db))?;
+    let space = match KeySpace::open(&Store::new(db)) {
+        Ok(space) => space,
+        // Whatever it is, the judgement says more.
+        Err(error) => return judge().and(Err(error.into())),
+    };
     let rewrite = match args.compaction {
         Some(to) => {
             let cut = Cut::compacted(&space, to, &context.ui)
@@ -74,9 +86,20 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
             records_removed: measured.records_removed,
         }
     } else {
-        let settled = || input.settle().map_err(std::io::Error::other);
-        snapshot::compact_file(&rewrite, form, &args.out, &context.ui, settled)?
+        let write = |progress: &dyn Progress, settled: Settled<'_>| {
+            snapshot::compact_file(
+                &rewrite,
+                form,
+                &args.out,
+                read_back(args.read_back),
+                progress,
+                settled,
+            )
+        };
+        let verify = || if args.compaction.is_some() { Ok(()) } else { judge() };
+        beside(context, &input, write, verify)?.0?
     };
+    say(context, &input, &args.reading);
     let files = [(args.out.clone(), written.bytes)];
     let needed = Space::of([(&on, written.bytes)]);
     if args.dry_run {

@@ -38,6 +38,7 @@ pub fn run(context: &Context) -> Result<Answer> {
         data_dir: data_dir.clone(),
         out: snapshot.clone(),
         compact: false,
+        read_back: false,
         dry_run: false,
         reading: now(),
     };

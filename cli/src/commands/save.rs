@@ -5,15 +5,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
     bolt::Db,
+    bulk::ReadBack,
     finding::Severity,
     limits::Limits,
+    progress::Progress,
     rewrite::Rewrite,
     snapshot::{self, Digest, Form, verify},
     staging::{Filesystem, Space, remains},
 };
 use serde::Serialize;
 
-use super::{Context, beside::beside};
+use super::{
+    Context,
+    beside::{Settled, beside},
+};
 use crate::{
     args::{Format, Reading, Save},
     exit::Answer,
@@ -115,16 +120,13 @@ pub fn name_remains(context: &Context, target: &Path) {
     }
 }
 
-/// Opens `path` and verifies it: what is written from it is as sound as it is.
-pub fn verified(context: &Context, path: &Path, reading: &Reading) -> Result<Input> {
-    let input = Input::open(context, path, reading)?;
-    judge(context, path, &input)?;
-    say(context, &input, reading);
-    Ok(input)
+/// How much is read back of what is written.
+pub fn read_back(all: bool) -> ReadBack {
+    if all { ReadBack::All } else { ReadBack::Ends }
 }
 
 /// Verifies the database of `input`, which is at `path`.
-fn judge(context: &Context, path: &Path, input: &Input) -> Result<()> {
+pub fn judge(context: &Context, path: &Path, input: &Input) -> Result<()> {
     input.db()?;
     let verification = verify(&input.image(), Limits::default(), &context.ui)
         .map_err(|error| input.explain(error))?;
@@ -142,7 +144,7 @@ fn judge(context: &Context, path: &Path, input: &Input) -> Result<()> {
 }
 
 /// Says what of the WAL is in it.
-fn say(context: &Context, input: &Input, reading: &Reading) {
+pub fn say(context: &Context, input: &Input, reading: &Reading) {
     if input.located().member.is_some() && reading.no_wal {
         context.warn("note: the WAL was not applied: entries that the db does not contain yet are not in this snapshot");
     }
@@ -154,31 +156,31 @@ fn save(context: &Context, args: &Save, target: Option<&Path>) -> Result<Done> {
     let input = Input::open(context, &args.data_dir, &args.reading)?;
     let db = input.db()?;
     let on = target.map(Filesystem::of);
-    // What is copied as it stands can be copied while it is verified.
-    if let (Some(target), false, false) = (target, args.dry_run, args.compact) {
-        let (written, ()) = beside(
-            context,
-            &input,
-            |progress, settled| snapshot::save_file(&db, target, progress, settled),
-            || judge(context, &args.data_dir, &input),
-        )?;
-        let written = written?;
+    if let (Some(target), false) = (target, args.dry_run) {
+        let write = |progress: &dyn Progress, settled: Settled<'_>| -> Result<_, snapshot::Error> {
+            let back = read_back(args.read_back);
+            if args.compact {
+                let rewrite = Rewrite::new(db);
+                let form = Form::Snapshot;
+                let written =
+                    snapshot::compact_file(&rewrite, form, target, back, progress, settled)?;
+                return Ok((written.bytes, written.digest));
+            }
+            let known = snapshot::carried_digest(&input.image(), &db);
+            let written = snapshot::save_file(&db, known, target, back, progress, settled)?;
+            Ok((written.bytes, Some(written.digest)))
+        };
+        let verify = || judge(context, &args.data_dir, &input);
+        let (bytes, digest) = beside(context, &input, write, verify)?.0?;
         say(context, &input, &args.reading);
-        let space = Space::of(on.iter().map(|on| (on, written.bytes)));
+        let space = Space::of(on.iter().map(|on| (on, bytes)));
         let applied = input.report().map(|report| report.applied);
-        return Ok(Done { bytes: written.bytes, digest: Some(written.digest), space, applied });
+        return Ok(Done { bytes, digest, space, applied });
     }
     judge(context, &args.data_dir, &input)?;
     say(context, &input, &args.reading);
     let (bytes, digest) = match target {
-        Some(_) if args.dry_run => (length(context, &db, args.compact)?, None),
-        Some(target) => {
-            let settled = || input.settle().map_err(std::io::Error::other);
-            let rewrite = Rewrite::new(db);
-            let form = Form::Snapshot;
-            let written = snapshot::compact_file(&rewrite, form, target, &context.ui, settled)?;
-            (written.bytes, written.digest)
-        }
+        Some(_) => (length(context, &db, args.compact)?, None),
         None => {
             let written = write_stream(context, &db, args.compact).context("standard output")?;
             input.settle()?;

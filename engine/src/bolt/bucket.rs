@@ -36,36 +36,8 @@ impl<'a> Bucket<'a> {
     /// # Errors
     /// When the value is too short or its inline page is damaged.
     pub fn from_item(db: Db<'a>, item: &Item<'a>) -> Result<Self, Error> {
-        let short =
-            Error::BucketValue { page: item.page, index: item.index, len: item.value.len() };
-        let raw = Raw::new(item.value);
-        let (Some(root), Some(sequence)) =
-            (raw.u64_le(layout::BUCKET_ROOT), raw.u64_le(layout::BUCKET_SEQUENCE))
-        else {
-            return Err(short);
-        };
-        if root != 0 {
-            return Ok(Self::at_page(db, PageId(root), sequence));
-        }
-        let inline = raw.tail(layout::BUCKET_HEADER).ok_or(short.clone())?;
-        let header = PageHeader::parse(Raw::new(inline)).ok_or(short)?;
-        if header.flags != PageFlags(layout::FLAG_LEAF) || header.id != 0 {
-            return Err(Error::InlinePage {
-                page: item.page,
-                index: item.index,
-                id: header.id,
-                flags: header.flags,
-            });
-        }
-        match Page::new(item.page, header, inline).node()? {
-            Node::Leaf(leaf) => Ok(Self { db, root: Root::Inline(leaf), sequence }),
-            Node::Branch(_) => Err(Error::InlinePage {
-                page: item.page,
-                index: item.index,
-                id: header.id,
-                flags: header.flags,
-            }),
-        }
+        let (root, sequence) = root_of(item)?;
+        Ok(Self { db, root, sequence })
     }
 
     /// Where its contents are.
@@ -183,4 +155,35 @@ impl<'a> Bucket<'a> {
 
 fn last_of(leaf: Leaf<'_>) -> Result<Option<Item<'_>>, Error> {
     leaf.count().checked_sub(1).map(|index| leaf.item(index)).transpose()
+}
+/// Where the contents of the bucket are that `item`'s value describes, and its sequence.
+///
+/// # Errors
+/// When the value is too short or its inline page is damaged.
+pub fn root_of<'a>(item: &Item<'a>) -> Result<(Root<'a>, u64), Error> {
+    let short = Error::BucketValue { page: item.page, index: item.index, len: item.value.len() };
+    let raw = Raw::new(item.value);
+    let (Some(root), Some(sequence)) =
+        (raw.u64_le(layout::BUCKET_ROOT), raw.u64_le(layout::BUCKET_SEQUENCE))
+    else {
+        return Err(short);
+    };
+    if root != 0 {
+        return Ok((Root::Page(PageId(root)), sequence));
+    }
+    let inline = raw.tail(layout::BUCKET_HEADER).ok_or(short.clone())?;
+    let header = PageHeader::parse(Raw::new(inline)).ok_or(short)?;
+    let refused = Error::InlinePage {
+        page: item.page,
+        index: item.index,
+        id: header.id,
+        flags: header.flags,
+    };
+    if header.flags != PageFlags(layout::FLAG_LEAF) || header.id != 0 {
+        return Err(refused);
+    }
+    match Page::new(item.page, header, inline).node()? {
+        Node::Leaf(leaf) => Ok((Root::Inline(leaf), sequence)),
+        Node::Branch(_) => Err(refused),
+    }
 }

@@ -100,6 +100,25 @@ impl<'a> Page<'a> {
         Self { id, header, bytes }
     }
 
+    /// Page `id`, of which `bytes` are the whole, overflow included, wherever they came from.
+    ///
+    /// # Errors
+    /// When it names another id or has flags that bbolt does not know.
+    pub fn alone(id: PageId, bytes: &'a [u8]) -> Result<Self, Error> {
+        let header = PageHeader::parse(Raw::new(bytes)).ok_or(Error::BeyondEnd {
+            page: id,
+            offset: 0,
+            len: bytes.len() as u64,
+        })?;
+        if header.id != id.0 {
+            return Err(Error::PageIdDiffers { page: id, found: header.id });
+        }
+        if !header.flags.is_known() {
+            return Err(Error::UnknownFlags { page: id, flags: header.flags });
+        }
+        Ok(Self::new(id, header, bytes))
+    }
+
     /// Physical pages it takes, overflow included.
     pub fn physical(&self) -> u64 {
         1 + u64::from(self.header.overflow)

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     bolt::{Error as BoltError, patch::Patched},
-    bulk::Bulk,
+    bulk::{Bulk, ReadBack},
     progress::{Progress, Step},
     rewrite::Rewritten,
     staging::{IoError, Owner, Stage, parent, sync_directory},
@@ -90,10 +90,9 @@ impl Prepared<'_, '_> {
                 let (path, others) = paths.split_first().ok_or(BoltError::Interrupted)?;
                 let file = site.create(path, 0o600)?;
                 site.progress.step(Step::Write, path);
-                let written =
-                    rewrite.write_file(&file, path, site.progress).map_err(|error| match error
-                        .into_io()
-                    {
+                let written = rewrite
+                    .write_file(&file, path, ReadBack::Ends, None, site.progress)
+                    .map_err(|error| match error.into_io() {
                         Ok(source) => Error::Io(IoError::at("write", path)(source)),
                         Err(error) => error.into(),
                     })?;

@@ -3,15 +3,18 @@
 use std::{
     fs::File,
     io::{self, Seek, SeekFrom, Write},
+    os::unix::fs::FileExt as _,
     path::Path,
+    sync::{Arc, Mutex},
 };
 
 use sha2::{Digest as _, Sha256};
 
 use super::{Digest, Error, save::hash, trailer::TRAILER};
 use crate::{
+    bulk::ReadBack,
     progress::{Progress, Step},
-    rewrite::{Rewrite, Rewritten},
+    rewrite::{Rewrite, Rewritten, Seen},
     staging::{Filesystem, IoError, Space, Stage},
 };
 
@@ -56,31 +59,37 @@ pub fn compact_file(
     rewrite: &Rewrite<'_>,
     form: Form,
     target: &Path,
+    read_back: ReadBack,
     progress: &dyn Progress,
     settled: impl FnOnce() -> io::Result<()>,
 ) -> Result<Compacted, Error> {
+    let read_back = super::save::replacing(target, read_back);
     check_space(rewrite, form, target, progress)?;
     progress.step(Step::Create, target);
     let stage = Stage::file(target)?;
     progress.step(Step::Write, stage.path());
     let at = |source| Error::Io(IoError::at("write", stage.path())(source));
+    let hasher = (form == Form::Snapshot).then(|| Arc::new(Mutex::new(Sha256::new())));
+    let seen = hasher.clone().map(|hasher| -> Seen {
+        Box::new(move |bytes| {
+            if let Ok(mut hasher) = hasher.lock() {
+                hasher.update(bytes);
+            }
+        })
+    });
     let Rewritten { size_bytes, records_removed } = rewrite
-        .write_file(stage.handle(), stage.path(), progress)
+        .write_file(stage.handle(), stage.path(), read_back, seen, progress)
         .map_err(|error| match error.into_io() {
             Ok(source) => at(source),
             Err(error) => error.into(),
         })?;
-    let digest = match form {
-        Form::Db => None,
-        Form::Snapshot => {
-            progress.begin("digest", size_bytes);
-            let mut file = File::options().read(true).write(true).open(stage.path()).map_err(at)?;
-            let digest = digested(&mut file, size_bytes, progress).map_err(at)?;
-            progress.step(Step::Sync, stage.path());
-            file.sync_all().map_err(at)?;
-            Some(digest.ok_or(crate::bolt::Error::Interrupted)?)
-        }
-    };
+    let hasher = hasher.and_then(Arc::into_inner).and_then(|hasher| hasher.into_inner().ok());
+    let digest = hasher.map(|hasher| Digest(hasher.finalize().into()));
+    if let Some(digest) = digest {
+        stage.handle().write_all_at(&digest.0, size_bytes).map_err(at)?;
+        progress.step(Step::Sync, stage.path());
+        stage.handle().sync_all().map_err(at)?;
+    }
     settled().map_err(Error::Stream)?;
     progress.step(Step::Rename, target);
     stage.commit()?;
@@ -100,12 +109,13 @@ pub fn compact_stream(
     let metas = rewrite.metas(progress)?;
     let mut stream = Hashing { out, hasher: Sha256::new() };
     stream.write_all(&metas).map_err(Error::Stream)?;
-    let (mut unsealed, records_removed) = rewrite.write(&mut stream, progress)?;
+    let (mut unsealed, written) = rewrite.write(&mut stream, progress)?;
     unsealed.get_mut().flush().map_err(Error::Stream)?;
     let bytes = unsealed.summary().size_bytes;
     let digest = Digest(stream.hasher.clone().finalize().into());
     stream.out.write_all(&digest.0).and_then(|()| stream.out.flush()).map_err(Error::Stream)?;
-    Ok(Compacted { bytes: Form::Snapshot.len(bytes), digest: Some(digest), records_removed })
+    let bytes = Form::Snapshot.len(bytes);
+    Ok(Compacted { bytes, digest: Some(digest), records_removed: written.removed })
 }
 
 /// Refuses what will not fit; the new database is measured only when the old one would not fit.

@@ -23,16 +23,6 @@ pub enum Error {
         /// What is wrong with it.
         findings: Vec<Finding>,
     },
-    /// What was written does not read back as it should: the target was not touched.
-    #[error(
-        "what was written reads back differently: digest {found}, expected {expected}; the disk cannot be trusted"
-    )]
-    ReadBack {
-        /// Digest of what was to be written.
-        expected: super::Digest,
-        /// Digest of what was read back.
-        found: super::Digest,
-    },
     /// The database cannot be written anew.
     #[error(transparent)]
     Rewrite(#[from] rewrite::Error),

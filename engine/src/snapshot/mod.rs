@@ -13,7 +13,7 @@ mod verify;
 pub use crate::content::status_hash;
 pub use compact::{Compacted, Form, append_digest, compact_file, compact_stream};
 pub use error::Error;
-pub use save::{Saved, length, save_file, write};
+pub use save::{Saved, carried_digest, length, save_file, write};
 pub use status::{Status, status};
 pub use trailer::{Digest, Image, Trailer};
 pub use verify::{Check, Verification, verify};

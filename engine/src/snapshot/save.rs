@@ -3,17 +3,19 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::unix::fs::FileExt as _,
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
-use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use super::{Digest, Error, trailer::TRAILER};
+use super::{
+    Digest, Error,
+    trailer::{Image, TRAILER, Trailer},
+};
 use crate::{
     bolt::{Db, TxId, meta::Meta, write::meta_page},
-    bulk::Bulk,
+    bulk::{Bulk, ReadBack},
     progress::{Progress, Step},
     staging::{Filesystem, IoError, Space, Stage},
 };
@@ -37,9 +39,23 @@ pub struct Saved {
 ///
 /// # Errors
 /// When writing fails, the file ends before the high water mark, or the work was interrupted.
-pub fn write(
+pub fn write(db: &Db<'_>, out: &mut impl Write, progress: &dyn Progress) -> Result<Saved, Error> {
+    copy(db, None, out, progress)
+}
+
+/// The digest of the snapshot of `db`, when `image`, which it stands in, is that snapshot already and says so: to be
+/// believed when the image has been verified.
+pub fn carried_digest(image: &Image<'_>, db: &Db<'_>) -> Option<Digest> {
+    let Trailer::Present(digest) = image.trailer() else { return None };
+    let same_end = image.database().len() as u64 == db.size_bytes();
+    (same_end && image.database().starts_with(&meta_pages(db))).then_some(digest)
+}
+
+/// Writes metas, pages and digest, which is computed beside the writing when it is not known.
+fn copy(
     db: &Db<'_>,
-    out: &mut (impl Write + Send),
+    known: Option<Digest>,
+    out: &mut impl Write,
     progress: &dyn Progress,
 ) -> Result<Saved, Error> {
     let size = db.size_bytes();
@@ -53,16 +69,33 @@ pub fn write(
     )?;
     let metas = meta_pages(db);
     let rest = pages.get(metas.len()..).unwrap_or_default();
-    let mut hasher = Sha256::new();
-    for step in std::iter::once(metas.as_slice()).chain(rest.chunks(STEP)) {
-        if progress.interrupted() {
-            return Err(crate::bolt::Error::Interrupted.into());
+    let steps = || std::iter::once(metas.as_slice()).chain(rest.chunks(STEP));
+    let stop = AtomicBool::new(false);
+    let interrupted = || progress.interrupted() || stop.load(Ordering::Relaxed);
+    let digest = std::thread::scope(|scope| -> Result<Digest, Error> {
+        let hash = || {
+            let mut hasher = Sha256::new();
+            steps().take_while(|_| !interrupted()).for_each(|step| hasher.update(step));
+            Digest(hasher.finalize().into())
+        };
+        let hashing = known.is_none().then(|| scope.spawn(hash));
+        let written = steps().try_for_each(|step| -> Result<(), Error> {
+            if progress.interrupted() {
+                return Err(crate::bolt::Error::Interrupted.into());
+            }
+            out.write_all(step).map_err(Error::Stream)?;
+            progress.advance(step.len() as u64);
+            Ok(())
+        });
+        stop.store(written.is_err(), Ordering::Relaxed);
+        let hashed = hashing.map(|hashing| hashing.join());
+        written?;
+        match (known, hashed) {
+            (Some(digest), _) | (None, Some(Ok(digest))) if !progress.interrupted() => Ok(digest),
+            _ => Err(crate::bolt::Error::Interrupted.into()),
         }
-        let (written, ()) = rayon::join(|| out.write_all(step), || hasher.update(step));
-        written.map_err(Error::Stream)?;
-        progress.advance(step.len() as u64);
-    }
-    let digest = Digest(hasher.finalize().into());
+    });
+    let digest = digest?;
     out.write_all(&digest.0).and_then(|()| out.flush()).map_err(Error::Stream)?;
     Ok(Saved { bytes: size + TRAILER as u64, digest })
 }
@@ -80,15 +113,18 @@ fn meta_pages(db: &Db<'_>) -> Vec<u8> {
         .concat()
 }
 
-/// Writes the snapshot of `db` as file `target`: whole or not at all. It is synced, read back and
-/// compared before it takes its name; an older file of that name stays until then. `settled` is asked
-/// last whether the bytes of `db` can be trusted.
+/// Writes the snapshot of `db` as file `target`: whole or not at all. It is synced before it takes its name; an older file
+/// of that name stays until then, and is replaced only when every byte was read back from the disk. `known` is the
+/// digest, where there is one: see [`carried_digest`]. `settled` is asked last whether the bytes of `db` can be
+/// trusted, and the digest that is known.
 ///
 /// # Errors
 /// As [`write()`], when what was written reads back differently, and what `settled` says.
 pub fn save_file(
     db: &Db<'_>,
+    known: Option<Digest>,
     target: &Path,
+    read_back: ReadBack,
     progress: &dyn Progress,
     settled: impl FnOnce() -> io::Result<()>,
 ) -> Result<Saved, Error> {
@@ -96,63 +132,28 @@ pub fn save_file(
     progress.step(Step::Create, target);
     let stage = Stage::file(target)?;
     progress.step(Step::Write, stage.path());
-    let mut file =
-        Bulk::new(stage.handle(), length(db)).map_err(IoError::at("open", stage.path()))?;
-    let saved = write(db, &mut file, progress).map_err(|error| match error {
-        Error::Stream(source) => Error::Io(IoError::at("write", stage.path())(source)),
+    let at = |source| Error::Io(IoError::at("write", stage.path())(source));
+    let nobody = Box::new(|_, _: &[u8]| Ok(()));
+    let read_back = replacing(target, read_back);
+    let mut file = Bulk::reading_back(stage.handle(), stage.path(), length(db), read_back, nobody)
+        .map_err(at)?;
+    let saved = copy(db, known, &mut file, progress).map_err(|error| match error {
+        Error::Stream(source) => at(source),
         other => other,
     })?;
-    drop(file);
     progress.step(Step::Sync, stage.path());
     stage.handle().sync_all().map_err(IoError::at("sync", stage.path()))?;
-    read_back(db, &saved, stage.path(), progress)?;
+    file.read_back_rest().map_err(IoError::at("read back", stage.path()))?;
+    drop(file);
     settled().map_err(Error::Stream)?;
     progress.step(Step::Rename, target);
     stage.commit()?;
     Ok(saved)
 }
 
-/// Compares a written snapshot with what was to be written, byte by byte.
-fn read_back(
-    db: &Db<'_>,
-    saved: &Saved,
-    path: &Path,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
-    progress.begin("verify", saved.bytes);
-    let at = |source: io::Error| Error::Io(IoError::at("read back", path)(source));
-    let mut file = File::open(path).map_err(at)?;
-    let metas = meta_pages(db);
-    let size = usize::try_from(db.size_bytes()).unwrap_or(usize::MAX);
-    let rest = db.bytes().get(metas.len()..size).unwrap_or_default();
-    let mut wanted = vec![(0, metas.as_slice())];
-    let mut offset = metas.len() as u64;
-    for step in rest.chunks(STEP).chain([&saved.digest.0[..]]) {
-        wanted.push((offset, step));
-        offset += step.len() as u64;
-    }
-    let compared: Vec<io::Result<bool>> = wanted
-        .par_iter()
-        .map_init(Vec::new, |buffer: &mut Vec<u8>, (offset, wanted)| {
-            if progress.interrupted() {
-                return Ok(true);
-            }
-            buffer.resize(wanted.len(), 0);
-            file.read_exact_at(buffer, *offset)?;
-            progress.advance(wanted.len() as u64);
-            Ok(buffer == wanted)
-        })
-        .collect();
-    if progress.interrupted() {
-        return Err(crate::bolt::Error::Interrupted.into());
-    }
-    if compared.into_iter().collect::<io::Result<Vec<_>>>().map_err(at)?.contains(&false) {
-        // In words that can be compared with what other tools say of the file.
-        let found = hash(&mut file, db.size_bytes(), progress).map_err(at)?;
-        let found = found.ok_or(crate::bolt::Error::Interrupted)?;
-        return Err(Error::ReadBack { expected: saved.digest, found });
-    }
-    Ok(())
+/// What is read back of a file that will be named `target`: all when there is a file that would be lost.
+pub(super) fn replacing(target: &Path, asked: ReadBack) -> ReadBack {
+    if target.exists() { ReadBack::All } else { asked }
 }
 
 /// SHA-256 of the next `bytes` of `file`; `None` when interrupted.

@@ -13,6 +13,7 @@ use etcdsnap_engine::{
         Bucket, Db, TxId,
         write::{BucketOptions, Options, Writer},
     },
+    bulk::ReadBack,
     finding::Severity,
     limits::Limits,
     mvcc::{self, Cut, KeySpace, LeaseOrphans, Part, Prefixes, hash_kv},
@@ -184,7 +185,7 @@ fn written(rewrite: &Rewrite<'_>) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("new.db");
     let file = std::fs::File::create(&path).unwrap();
-    let new = rewrite.write_file(&file, &path, &Silent).unwrap();
+    let new = rewrite.write_file(&file, &path, ReadBack::All, None, &Silent).unwrap();
     assert_eq!(rewrite.measure(&Silent).unwrap(), new, "what was measured is what was written");
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(bytes.len() as u64, new.size_bytes);

@@ -14,6 +14,7 @@ use std::{
 };
 
 use etcdsnap_engine::{
+    bulk::ReadBack,
     limits::Limits,
     progress::{Progress, Step},
     restore::{Contents, Error, Options, Plan, Prepared, Target},
@@ -120,10 +121,17 @@ fn work(
     let out = dir.join("out.db");
     let settled = || -> io::Result<()> { Ok(()) };
     match scene {
-        "save" => drop(snapshot::save_file(&db, &out, progress, settled)?),
+        "save" => drop(snapshot::save_file(&db, None, &out, ReadBack::Ends, progress, settled)?),
         "compact" => {
             let rewrite = Rewrite::new(db);
-            snapshot::compact_file(&rewrite, Form::Snapshot, &out, progress, settled)?;
+            snapshot::compact_file(
+                &rewrite,
+                Form::Snapshot,
+                &out,
+                ReadBack::All,
+                progress,
+                settled,
+            )?;
         }
         _ => {
             let plan = plan(scene, dir)?;

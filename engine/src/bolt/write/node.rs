@@ -27,18 +27,28 @@ fn put_u32(table: &mut Vec<u8>, value: usize) {
 pub(super) struct OpenLeaf {
     /// Flags, key length and value length.
     elements: Vec<(u32, usize, usize)>,
+    first_key: Vec<u8>,
+    /// Bytes of keys and values.
+    len: usize,
     /// Keys and values, packed as they will be in the page.
     data: Vec<u8>,
+    /// How many bytes are copied; where only sizes are wanted, no more than an inline bucket may have.
+    most: usize,
 }
 
 impl OpenLeaf {
+    /// An empty leaf of which at most `most` bytes matter.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, ..Self::default() }
+    }
+
     pub(super) fn count(&self) -> usize {
         self.elements.len()
     }
 
     /// Bytes used in the page, its header included.
     pub(super) fn size(&self) -> usize {
-        Self::size_of(self.elements.len(), self.data.len())
+        Self::size_of(self.elements.len(), self.len)
     }
 
     /// Bytes used by a leaf of `count` elements with `data` bytes of keys and values.
@@ -51,9 +61,15 @@ impl OpenLeaf {
     }
 
     pub(super) fn push(&mut self, flags: u32, key: &[u8], value: &[u8]) {
+        if self.elements.is_empty() {
+            self.first_key.extend_from_slice(key);
+        }
         self.elements.push((flags, key.len(), value.len()));
-        self.data.extend_from_slice(key);
-        self.data.extend_from_slice(value);
+        self.len += key.len() + value.len();
+        if self.len <= self.most {
+            self.data.extend_from_slice(key);
+            self.data.extend_from_slice(value);
+        }
     }
 
     fn table(&self) -> Vec<u8> {
@@ -82,11 +98,15 @@ impl OpenLeaf {
 
     /// Writes the page and leaves an empty leaf.
     pub(super) fn write<W: Write>(&mut self, out: &mut Output<W>) -> Result<Written, WriteError> {
-        let page = out.page(layout::FLAG_LEAF, self.count(), &self.table(), &self.data)?;
-        let first_key = self.elements.first().map_or(&[][..], |&(_, ksize, _)| &self.data[..ksize]);
-        let written = Written { first_key: first_key.to_vec(), page };
+        let page = if self.data.len() == self.len {
+            out.page(layout::FLAG_LEAF, self.count(), &self.table(), &self.data)?
+        } else {
+            out.skip(self.count(), self.size())?
+        };
+        let written = Written { first_key: std::mem::take(&mut self.first_key), page };
         self.elements.clear();
         self.data.clear();
+        self.len = 0;
         Ok(written)
     }
 }

@@ -101,6 +101,8 @@ pub struct Options {
     pub root_sequence: u64,
     /// `max_depth` bounds buckets within buckets.
     pub limits: Limits,
+    /// Only to learn where pages will be: leaves are not written, and what is written makes no database.
+    pub sizes_only: bool,
 }
 
 impl Default for Options {
@@ -112,6 +114,7 @@ impl Default for Options {
             root_fill: Fill::default(),
             root_sequence: 0,
             limits: Limits::default(),
+            sizes_only: false,
         }
     }
 }

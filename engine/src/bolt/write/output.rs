@@ -1,4 +1,4 @@
-//! Pages in the order of their ids, written through one large buffer.
+//! Pages in the order of their ids, written through one buffer.
 
 use std::io::{self, BufWriter, Write};
 
@@ -9,8 +9,8 @@ use super::{
     PageSize, WriteError,
 };
 
-/// Bytes collected before they are handed to the output.
-const BUFFER: usize = 4 << 20;
+/// Bytes collected before they are handed to the output: little, so that they are still in the processor's cache.
+const BUFFER: usize = 64 << 10;
 
 /// Zeroes for the slack of a page, which is less than the greatest page.
 static ZEROES: [u8; 65536] = [0; 65536];
@@ -63,13 +63,33 @@ impl<W: Write> Output<W> {
         table: &[u8],
         data: &[u8],
     ) -> Result<PageId, WriteError> {
+        let used = layout::PAGE_HEADER + table.len() + data.len();
+        let id = PageId(self.next);
+        let (count, overflow) = self.advance(count, used)?;
+        let slack = pages(used, self.page_size) * self.page_size.len() - used;
+        let header = header(id.0, flags, count, overflow);
+        // What a failed call was to write is lost to its caller, so nothing may follow.
+        self.broken = true;
+        for part in [&header[..], table, data, &ZEROES[..slack]] {
+            self.inner.write_all(part).map_err(|source| WriteError::Io { page: id, source })?;
+        }
+        self.broken = false;
+        Ok(id)
+    }
+
+    /// Leaves a page with `used` bytes out, for outputs of which only the length is wanted.
+    pub(super) fn skip(&mut self, count: usize, used: usize) -> Result<PageId, WriteError> {
+        let id = PageId(self.next);
+        self.advance(count, used).map(|_| id)
+    }
+
+    /// Takes the next page for `used` bytes; gives count and overflow as they stand in its header.
+    fn advance(&mut self, count: usize, used: usize) -> Result<(u16, u32), WriteError> {
         if self.broken {
             return Err(WriteError::Broken);
         }
-        // What a failed call was to write is lost to its caller, so nothing may follow.
         self.broken = true;
         let id = PageId(self.next);
-        let used = layout::PAGE_HEADER + table.len() + data.len();
         let pages = pages(used, self.page_size);
         let too_large = || WriteError::TooLarge { page: id };
         let overflow = u32::try_from(pages - 1).map_err(|_| too_large())?;
@@ -78,15 +98,9 @@ impl<W: Write> Output<W> {
         // Offsets are i64 in every operating system, and bbolt's are Go's int64.
         let end = next.checked_mul(u64::from(self.page_size.bytes())).ok_or_else(too_large)?;
         i64::try_from(end).map_err(|_| too_large())?;
-
-        let slack = pages * self.page_size.len() - used;
-        let header = header(id.0, flags, count, overflow);
-        for part in [&header[..], table, data, &ZEROES[..slack]] {
-            self.inner.write_all(part).map_err(|source| WriteError::Io { page: id, source })?;
-        }
         self.broken = false;
         self.next = next;
-        Ok(id)
+        Ok((count, overflow))
     }
 
     /// Hands the rest of the buffer to the output and gives it back.

@@ -15,6 +15,9 @@ const MAX_PAGE: usize = 0x7FFF_FFFF;
 /// Pages of a leaf up to which two large elements share it.
 const MAX_SHARED_PAGES: usize = 16;
 
+/// An inline bucket takes a quarter of a page at most.
+const INLINE_SHARE: usize = 4;
+
 /// A tree whose right edge is open.
 #[derive(Debug)]
 pub(in crate::bolt) struct Tree {
@@ -29,10 +32,19 @@ pub(in crate::bolt) struct Tree {
 impl Tree {
     /// An empty tree.
     pub(in crate::bolt) fn new(page_size: PageSize, fill: Fill) -> Self {
+        Self::begin(page_size, fill, usize::MAX)
+    }
+
+    /// As [`Tree::new`], to learn where pages will be: what goes to the output is not the tree.
+    pub(in crate::bolt) fn of_sizes(page_size: PageSize, fill: Fill) -> Self {
+        Self::begin(page_size, fill, page_size.len() / INLINE_SHARE)
+    }
+
+    fn begin(page_size: PageSize, fill: Fill, most: usize) -> Self {
         Self {
             page_size,
             threshold: fill.threshold(page_size),
-            leaf: OpenLeaf::default(),
+            leaf: OpenLeaf::new(most),
             levels: Vec::new(),
             last_key: Vec::new(),
         }
@@ -133,7 +145,7 @@ impl Tree {
     /// The bucket's content for its value, when bbolt would inline it: one leaf without buckets, of at
     /// most a quarter of a page.
     pub(in crate::bolt) fn inline_image(&self) -> Option<Vec<u8>> {
-        let small = self.leaf.size() <= self.page_size.len() / 4;
+        let small = self.leaf.size() <= self.page_size.len() / INLINE_SHARE;
         (self.levels.is_empty() && small && !self.leaf.has_buckets())
             .then(|| self.leaf.inline_image())
     }

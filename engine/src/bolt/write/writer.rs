@@ -4,7 +4,7 @@ use std::io::{Seek, SeekFrom, Write};
 
 use super::{
     super::{layout, page::PageId},
-    BucketName, BucketOptions, FreelistKind, Options, Output, Tree, Unsealed, WriteError,
+    BucketName, BucketOptions, Fill, FreelistKind, Options, Output, Tree, Unsealed, WriteError,
 };
 
 /// A bucket that is being filled.
@@ -68,7 +68,7 @@ impl<W: Write + Seek> Writer<W> {
         let root = Open {
             name: BucketName::default(),
             sequence: options.root_sequence,
-            tree: Tree::new(options.page_size, options.root_fill),
+            tree: tree(&options, options.root_fill),
         };
         Ok(Self { options, out, freelist, open: vec![root] })
     }
@@ -116,7 +116,7 @@ impl<W: Write> Writer<W> {
         self.open.push(Open {
             name: BucketName(name.to_vec()),
             sequence: options.sequence,
-            tree: Tree::new(self.options.page_size, options.fill),
+            tree: tree(&self.options, options.fill),
         });
         Ok(BucketWriter { writer: self, depth: parent + 1 })
     }
@@ -132,6 +132,11 @@ impl<W: Write> Writer<W> {
         }
         Ok(())
     }
+}
+
+fn tree(options: &Options, fill: Fill) -> Tree {
+    let new = if options.sizes_only { Tree::of_sizes } else { Tree::new };
+    new(options.page_size, fill)
 }
 
 /// Ends a bucket's tree; gives the value that stands beside its name.

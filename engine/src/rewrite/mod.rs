@@ -1,8 +1,11 @@
 //! A database written anew: live pages only, full ones, and of its records those that are wanted.
 //!
-//! What is not cut or replaced is copied, buckets that etcd does not know among it. The new file is read back and
-//! its content compared before anybody calls it done. For a change of a few records see
+//! What is not cut or replaced is copied, buckets that etcd does not know among it. The new file is read while it is
+//! written, from the disk when that is asked for, its page tree checked and its content compared before anybody calls it
+//! done. For a change of a few records see
 //! [`Patch`](crate::bolt::patch::Patch), which copies pages as they stand.
+
+mod follow;
 
 use std::{
     borrow::Cow,
@@ -10,29 +13,28 @@ use std::{
     fs::File,
     io::{self, Seek, SeekFrom, Write},
     path::Path,
+    sync::{Arc, Mutex},
 };
 
-use rayon::prelude::*;
-
+pub use self::follow::FollowError;
+use self::follow::Follower;
 use crate::{
     bolt::{
         self, Bucket, Db, TxId,
-        check::check,
-        walk::Subtree,
         write::{
             BucketOptions, BucketWriter, Fill, Options, PageSize, Summary, Unsealed, WriteError,
             Writer,
         },
     },
-    bulk::Bulk,
-    content::{Sum, bucket_sum, status_hash},
-    finding::{Finding, Severity},
-    limits::Limits,
+    bulk::{Bulk, ReadBack},
+    content::Sum,
     mvcc::{self, Cut, Fate},
     progress::Progress,
     schema::{Store, bucket, meta},
-    source::{self, Access, FaultGuard, Source},
 };
+
+/// Is shown the bytes of a file.
+pub type Seen = Box<dyn FnMut(&[u8]) + Send>;
 
 /// All records of a bucket.
 pub type Records = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -59,15 +61,12 @@ pub enum Error {
     /// The new file could not be synced.
     #[error("sync")]
     Sync(#[source] io::Error),
-    /// The new file could not be read back.
-    #[error("read back")]
-    ReadBack(#[from] source::Error),
+    /// The source was not the same when it was read again.
+    #[error("the source changed between two passes over it")]
+    Changed,
     /// The new file reads back with damage.
-    #[error("what was written reads back damaged ({}); the disk cannot be trusted", first.message)]
-    Damaged {
-        /// The first finding.
-        first: Box<Finding>,
-    },
+    #[error("what was written reads back damaged; the disk cannot be trusted")]
+    Damaged(#[from] FollowError),
     /// The new file reads back with another content.
     #[error(
         "what was written reads back differently: hash {found:08x}, expected {expected:08x}; the disk cannot be trusted"
@@ -187,8 +186,8 @@ impl<'a> Rewrite<'a> {
     /// # Errors
     /// When the database cannot be read.
     pub fn measure(&self, progress: &dyn Progress) -> Result<Rewritten, Error> {
-        let (unsealed, records_removed) = self.write(Nowhere, progress)?;
-        Ok(Rewritten { size_bytes: unsealed.summary().size_bytes, records_removed })
+        let (unsealed, Written { removed, .. }) = self.pass(Nowhere, true, progress)?;
+        Ok(Rewritten { size_bytes: unsealed.summary().size_bytes, records_removed: removed })
     }
 
     /// More than the new database can have: all pages of the old one and what may be added.
@@ -202,11 +201,14 @@ impl<'a> Rewrite<'a> {
     /// # Errors
     /// When the database cannot be read.
     pub fn metas(&self, progress: &dyn Progress) -> Result<Vec<u8>, Error> {
-        let (unsealed, _) = self.write(Nowhere, progress)?;
+        let (unsealed, _) = self.pass(Nowhere, true, progress)?;
         Ok(unsealed.metas(self.txid())?.concat())
     }
 
-    /// Writes the database to `file`, an empty file at `path`; synced, read back and compared.
+    /// Writes the database to `file`, an empty file at `path`; synced, its pages checked and its content compared.
+    ///
+    /// `seen` is shown the whole file from its first byte to its last, which takes one more pass over the source: a
+    /// database begins with metas that say how it ends.
     ///
     /// # Errors
     /// When the database cannot be read, the system refuses, or what was written reads back differently.
@@ -214,38 +216,51 @@ impl<'a> Rewrite<'a> {
         &self,
         file: &File,
         path: &Path,
+        read_back: ReadBack,
+        seen: Option<Seen>,
         progress: &dyn Progress,
     ) -> Result<Rewritten, Error> {
-        let bulk = Bulk::new(file, self.db.size_bytes()).map_err(Error::Sync)?;
-        let (unsealed, records_removed) = self.write(bulk, progress)?;
+        let (mut seen, mut metas) = (seen, None);
+        if let Some(seen) = &mut seen {
+            seen(metas.insert(self.metas(progress)?));
+        }
+        let follower = Arc::new(Mutex::new(Follower::new(self.db.meta().page_size)));
+        let following = Arc::clone(&follower);
+        let reader = Box::new(move |offset, bytes: &[u8]| {
+            let mut follower = following.lock().map_err(|_| io::ErrorKind::Other)?;
+            if let Some(seen) = &mut seen
+                && offset > 0
+            {
+                seen(bytes);
+            }
+            let fed = follower.feed(offset, bytes);
+            fed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, Error::Damaged(error)))
+        });
+        let bulk =
+            Bulk::reading_back(file, path, self.bound(), read_back, reader).map_err(Error::Sync)?;
+        let (unsealed, Written { removed, sum, .. }) = self.write(bulk, progress)?;
         file.sync_data().map_err(Error::Sync)?;
-        let (bulk, Summary { size_bytes, .. }) = unsealed.seal(self.txid())?;
-        drop(bulk);
+        if metas
+            .is_some_and(|metas| unsealed.metas(self.txid()).is_ok_and(|own| own.concat() != metas))
+        {
+            return Err(Error::Changed);
+        }
+        let (mut bulk, Summary { size_bytes, .. }) = unsealed.seal(self.txid())?;
         file.sync_all().map_err(Error::Sync)?;
-        let access = Access::Map(FaultGuard::install()?);
-        let written = Source::open(path, access)?;
-        self.compare(written.bytes(), progress)?;
-        written.check()?;
-        Ok(Rewritten { size_bytes, records_removed })
+        bulk.read_back_rest().map_err(Error::Sync)?;
+        drop(bulk);
+        let follower = Arc::into_inner(follower).and_then(|follower| follower.into_inner().ok());
+        let found = follower.ok_or(bolt::Error::Interrupted)?.finish()?;
+        let (expected, found) = (sum.crc.value(), found.crc.value());
+        if found != expected {
+            return Err(Error::Differs { expected, found });
+        }
+        Ok(Rewritten { size_bytes, records_removed: removed })
     }
 
     /// The transaction of the new file's state: the source's, within what a meta can say.
     pub fn txid(&self) -> TxId {
         TxId(self.db.meta().txid.0.clamp(1, u64::MAX - 1))
-    }
-
-    /// Holds `written` against what was to be written.
-    fn compare(&self, written: &[u8], progress: &dyn Progress) -> Result<(), Error> {
-        let db = Db::from_bytes(written, Limits::default())?;
-        let findings = check(&db, progress)?;
-        if let Some(first) =
-            findings.into_iter().find(|finding| finding.severity == Severity::Damage)
-        {
-            return Err(Error::Damaged { first: Box::new(first) });
-        }
-        let expected = self.hash(progress)?;
-        let (found, _) = status_hash(&db, progress)?;
-        if found == expected { Ok(()) } else { Err(Error::Differs { expected, found }) }
     }
 
     /// Names of the new database's buckets, in order.
@@ -262,49 +277,89 @@ impl<'a> Rewrite<'a> {
         Ok(names.into_keys().collect())
     }
 
-    /// Writes all pages but the metas; gives the number of records removed, too.
+    /// Writes all pages but the metas.
     pub(crate) fn write<W: Write + Seek>(
         &self,
         out: W,
         progress: &dyn Progress,
-    ) -> Result<(Unsealed<W>, u64), Error> {
+    ) -> Result<(Unsealed<W>, Written), Error> {
+        self.pass(out, false, progress)
+    }
+
+    fn pass<W: Write + Seek>(
+        &self,
+        out: W,
+        sizes_only: bool,
+        progress: &dyn Progress,
+    ) -> Result<(Unsealed<W>, Written), Error> {
         progress.begin("rewrite", self.db.size_bytes());
         let options = Options {
             page_size: PageSize::new(self.db.meta().page_size)?,
             root_fill: Fill::FULL,
             root_sequence: self.db.meta().sequence,
+            sizes_only,
             ..Options::default()
         };
         let mut writer = Writer::new(out, options)?;
-        let mut removed = 0;
+        let mut written = Written { summing: !sizes_only, ..Written::default() };
         for name in self.names()? {
             let old = self.db.root().bucket(&name)?;
             let options = options_of(old.as_ref());
             let mut new = writer.bucket(&name, options)?;
+            written.sum.crc.update(&name);
             match (self.replaced.get(name.as_ref()), &old, &self.cut) {
-                (Some(records), ..) => put_all(&mut new, records)?,
+                (Some(records), ..) => written.put_all(&mut new, records)?,
                 (None, Some(old), Some(cut)) if is_key(&name) => {
-                    removed = self.write_cut(&mut new, old, cut, progress)?;
+                    written.put_cut(&mut new, old, cut, progress)?;
                 }
-                (None, Some(old), _) => copy(&mut new, old, 0, progress)?,
+                (None, Some(old), _) => copy(&mut new, old, Some(&mut written), 0, progress)?,
                 (None, None, _) => {}
             }
             if is_key(&name) {
-                put_all(&mut new, &self.appended)?;
+                written.put_all(&mut new, &self.appended)?;
             }
             new.close()?;
         }
-        Ok((writer.finish()?, removed))
+        Ok((writer.finish()?, written))
+    }
+}
+
+/// What was written of the source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    /// Records of bucket `key` that were not.
+    pub(crate) removed: u64,
+    /// Whether it is summed up.
+    summing: bool,
+    /// What the status hash covers, taken from the source and not from what was made of it.
+    pub(crate) sum: Sum,
+}
+
+impl Written {
+    fn add(&mut self, key: &[u8], value: &[u8]) {
+        if self.summing {
+            self.sum.add(key, value);
+        }
     }
 
-    fn write_cut<W: Write>(
-        &self,
+    fn put_all<W: Write>(
+        &mut self,
         new: &mut BucketWriter<'_, W>,
-        old: &Bucket<'a>,
-        cut: &Cut<'a>,
+        records: &Records,
+    ) -> Result<(), WriteError> {
+        records.iter().try_for_each(|(key, value)| {
+            self.add(key, value);
+            new.put(key, value)
+        })
+    }
+
+    fn put_cut<W: Write>(
+        &mut self,
+        new: &mut BucketWriter<'_, W>,
+        old: &Bucket<'_>,
+        cut: &Cut<'_>,
         progress: &dyn Progress,
-    ) -> Result<u64, Error> {
-        let mut removed = 0;
+    ) -> Result<(), Error> {
         for leaf in old.leaves() {
             let leaf = leaf?;
             if progress.interrupted() {
@@ -313,64 +368,17 @@ impl<'a> Rewrite<'a> {
             for item in leaf.items() {
                 let item = item?;
                 match cut.fate(&item)? {
-                    Fate::Stays(value) => new.put(item.key, &value)?,
-                    Fate::Goes => removed += 1,
+                    Fate::Stays(value) => {
+                        self.add(item.key, &value);
+                        new.put(item.key, &value)?;
+                    }
+                    Fate::Goes => self.removed += 1,
                 }
             }
             progress.advance(leaf.len_bytes());
         }
-        Ok(removed)
+        Ok(())
     }
-
-    /// Status hash of the new database.
-    fn hash(&self, progress: &dyn Progress) -> Result<u32, Error> {
-        progress.begin("compare", self.db.size_bytes());
-        let mut sum = Sum::default();
-        for name in self.names()? {
-            let old = self.db.root().bucket(&name)?;
-            let replaced = self.replaced.get(name.as_ref());
-            let appended = is_key(&name).then_some(&self.appended);
-            match (replaced, &old, &self.cut) {
-                (None, Some(old), Some(cut)) if is_key(&name) => {
-                    sum.crc.update(&name);
-                    let parts = old.subtrees(rayon::current_num_threads() * 64);
-                    let pieces: Vec<_> =
-                        parts.par_iter().map(|part| sum_of_cut(part, cut, progress)).collect();
-                    for piece in pieces {
-                        sum.join(&piece?);
-                    }
-                }
-                (None, Some(old), _) => sum.join(&bucket_sum(&name, old, progress)?),
-                _ => sum.crc.update(&name),
-            }
-            for (key, value) in replaced.into_iter().chain(appended).flatten() {
-                sum.add(key, value);
-            }
-        }
-        Ok(sum.crc.value())
-    }
-}
-
-fn sum_of_cut<'a>(
-    part: &Subtree<'a>,
-    cut: &Cut<'a>,
-    progress: &dyn Progress,
-) -> Result<Sum, Error> {
-    let mut sum = Sum::default();
-    for leaf in part.leaves() {
-        let leaf = leaf?;
-        if progress.interrupted() {
-            return Err(bolt::Error::Interrupted.into());
-        }
-        for item in leaf.items() {
-            let item = item?;
-            if let Fate::Stays(value) = cut.fate(&item)? {
-                sum.add(item.key, &value);
-            }
-        }
-        progress.advance(leaf.len_bytes());
-    }
-    Ok(sum)
 }
 
 fn is_key(name: &[u8]) -> bool {
@@ -381,14 +389,12 @@ fn options_of(old: Option<&Bucket<'_>>) -> BucketOptions {
     BucketOptions { fill: Fill::FULL, sequence: old.map_or(0, Bucket::sequence) }
 }
 
-fn put_all<W: Write>(new: &mut BucketWriter<'_, W>, records: &Records) -> Result<(), WriteError> {
-    records.iter().try_for_each(|(key, value)| new.put(key, value))
-}
-
-/// Copies a bucket and what is nested in it; only buckets that etcd does not know nest.
+/// Copies a bucket and what is nested in it; only buckets that etcd does not know nest, and what is in them is not
+/// part of the status hash.
 fn copy<W: Write>(
     new: &mut BucketWriter<'_, W>,
     old: &Bucket<'_>,
+    mut written: Option<&mut Written>,
     depth: usize,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
@@ -397,6 +403,11 @@ fn copy<W: Write>(
         let leaf = leaf?;
         if progress.interrupted() {
             return Err(bolt::Error::Interrupted.into());
+        }
+        if let Some(written) = &mut written
+            && written.summing
+        {
+            written.sum.add_leaf(&leaf)?;
         }
         for item in leaf.items() {
             let item = item?;
@@ -409,7 +420,7 @@ fn copy<W: Write>(
             }
             let nested = Bucket::from_item(*old.db(), &item)?;
             let mut inner = new.bucket(item.key, options_of(Some(&nested)))?;
-            copy(&mut inner, &nested, depth + 1, progress)?;
+            copy(&mut inner, &nested, None, depth + 1, progress)?;
             inner.close()?;
         }
         progress.advance(leaf.len_bytes());
