@@ -115,6 +115,11 @@ pub enum Command {
         after_help = "Example:\n  etcdsnap get backup.db /registry/namespaces/default --rev 1200"
     )]
     Get(Get),
+    /// Who fills the file: bytes by prefix, live and historical, and what compaction and defragmentation would give back.
+    #[command(
+        after_help = "A prefix is as many parts of a key as --depth says, ending with the separator; one at the very beginning of a key does not count. Keys with fewer parts count under all that they have. Where keys have no separator, --separator '' --depth 3 takes their first three bytes.\n\nExample:\n  etcdsnap top backup.db --depth 3 --prefix /registry/"
+    )]
+    Top(Top),
     /// The leases, with the keys that hang on them.
     #[command(after_help = "Example:\n  etcdsnap leases backup.db")]
     Leases(Input),
@@ -258,6 +263,35 @@ pub struct Showing {
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub rev: i64,
     /// Keys and values in hex, as etcdctl shows them.
+    #[arg(long)]
+    pub hex: bool,
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// The input.
+    #[command(flatten)]
+    pub input: Input,
+    /// How many parts of a key make up a prefix.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub depth: usize,
+    /// Only keys that begin with this; --depth counts from its end.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "PREFIX")]
+    pub prefix: std::ffi::OsString,
+    /// What separates the parts of a key.
+    #[arg(long, default_value = "/", value_name = "TEXT")]
+    pub separator: std::ffi::OsString,
+    /// How many prefixes, values and keys are listed.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=100_000))]
+    pub limit: usize,
+    /// The key space as of this revision; 0: the newest.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub rev: i64,
+    /// Predict what a compaction to this revision would give back. [default: the newest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    pub compaction: Option<i64>,
+    /// Keys in hex, as etcdctl shows them.
     #[arg(long)]
     pub hex: bool,
 }

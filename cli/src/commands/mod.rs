@@ -17,6 +17,7 @@ mod restore;
 mod save;
 mod status;
 mod told;
+mod top;
 mod verify;
 mod wal;
 
@@ -103,6 +104,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Alarms(args) => alarms::run(&context, &args),
         Command::Members(args) => members::run(&context, &args),
         Command::Wal(args) => wal::run(&context, &args),
+        Command::Top(args) => top::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Bench(args) => bench::run(&context, &args),
         Command::Demo => demo::run(&context),

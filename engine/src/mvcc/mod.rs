@@ -10,6 +10,7 @@ mod hash;
 mod index;
 mod record;
 pub mod rules;
+pub mod stats;
 mod view;
 
 pub use cut::{Cut, CutSummary, Fate, LeaseOrphans, Orphan, Part, Prefixes};
