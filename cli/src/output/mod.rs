@@ -3,11 +3,13 @@
 mod escape;
 mod humanize;
 mod planned;
+mod spool;
 mod table;
 
 pub use escape::{escape, for_terminal};
 pub use humanize::bytes;
 pub use planned::{PlannedJson, planned};
+pub use spool::Spool;
 pub use table::Table;
 
 use anyhow::Result;

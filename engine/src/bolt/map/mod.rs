@@ -14,7 +14,7 @@ use super::{
     error::Error,
     page::{PageHeader, PageId},
 };
-use crate::{progress::Progress, raw::Raw};
+use crate::progress::Progress;
 
 /// What a page is. Bucket numbers count as in [`PageMap::buckets`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -329,12 +329,4 @@ impl PageMap {
 /// Whether the page at `head` claims page `id` as its continuation.
 fn reaches(head: PageId, header: PageHeader, id: PageId) -> bool {
     header.id == head.0 && head.0.saturating_add(u64::from(header.overflow)) >= id.0
-}
-
-/// The header that stands at page `id`, whatever the page is; `None` beyond the end of the file.
-///
-/// Unlike [`Db::header`] it also looks at pages that were never allocated.
-pub fn raw_header(db: &Db<'_>, id: PageId) -> Option<PageHeader> {
-    let offset = usize::try_from(id.0.checked_mul(db.page_size())?).ok()?;
-    Raw::new(db.bytes()).tail(offset).and_then(|tail| PageHeader::parse(Raw::new(tail)))
 }
