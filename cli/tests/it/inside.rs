@@ -158,7 +158,7 @@ fn answers_are_alike_at_any_number_of_threads_and_leave_the_input_alone() {
     let key = "/app/key-00154";
     for args in [
         ["top", text(&data)].as_slice(),
-        &["top", text(&data), "--separator", "", "--depth", "8", "--limit", "3"],
+        &["top", text(&data), "--separator", "", "--depth", "12", "--limit", "3"],
         &["log", text(&data)],
         &["history", text(&data), key],
         &["diff", text(&snapshot), text(&data)],

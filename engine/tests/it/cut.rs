@@ -59,7 +59,7 @@ fn name(key: u8) -> Vec<u8> {
 
 impl Model {
     /// What a store holds after `transactions`, as etcd numbers them.
-    fn of(transactions: &[Vec<Change>], leases: BTreeSet<i64>) -> Self {
+    pub fn of(transactions: &[Vec<Change>], leases: BTreeSet<i64>) -> Self {
         let mut live: BTreeMap<Vec<u8>, KeyValue> = BTreeMap::new();
         let mut records = Vec::new();
         let mut main = 1;

@@ -3,7 +3,7 @@
 //!
 //! Random histories are held against models that look at one record after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use etcdsnap_engine::{
     bolt::{Db, layout, map::PageMap},
@@ -283,6 +283,20 @@ proptest! {
             prop_assert_eq!(compacted, is_compacted, "{}", refused);
         }
     }
+}
+
+/// A watch sees the write, so a difference is told although the value is the same.
+#[test]
+fn a_key_written_again_with_the_same_value_has_changed() {
+    let put = |key| (key, Some((b"same".to_vec(), 0)));
+    let model = Model::of(&[vec![put(0), put(1)], vec![put(1)]], BTreeSet::new());
+    let file = model.file();
+    let store = Store::new(db(&file));
+    let space = KeySpace::open(&store).unwrap();
+    let side = |revision| Side { space: &space, revision: Some(revision) };
+    let diff = Diff::between(side(2), side(3), b"", &Silent).unwrap();
+    let (found, equal) = differences(&diff);
+    assert_eq!((found, equal), (vec![(b"/b/0".to_vec(), Change::Changed)], 1));
 }
 
 /// Records, structure, slack, free pages: every byte of a real database has one heading.

@@ -214,9 +214,14 @@ proptest! {
     ) {
         let mut bytes = snapshot();
         let pages = bytes.len() / PAGE;
+        let branches = pages_of(&bytes)["branch"].clone();
         for (page, at, byte) in hits {
-            // Headers and element tables are what a map looks at; metas have a checksum.
-            let page = 2 + page.index(pages - 2);
+            // Headers and element tables are what a map looks at; metas have a checksum. Branches are few, and what
+            // they point at is where trees meet.
+            let page = match page.index(2 * pages) {
+                any if any < pages => any.max(2),
+                some => branches[some % branches.len()] as usize,
+            };
             bytes[page * PAGE + at] = byte;
         }
         if let Some(cut) = cut {
