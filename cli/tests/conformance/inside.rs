@@ -135,7 +135,8 @@ fn page_is_bbolts(file: &Path, id: &str) -> Result<()> {
         line.map(str::trim).with_context(|| format!("no {name} in {theirs}"))
     };
     ensure!(field("Page Type:")? == text(&is["type"]), "{is}\n{theirs}");
-    ensure!(field("Overflow pages:")? == is["header"]["overflow"].to_string(), "{is}\n{theirs}");
+    let overflow: i64 = field("Overflow pages:")?.parse()?;
+    ensure!(overflow == int(&is["header"]["overflow"])?, "{is}\n{theirs}");
     ensure!(field("Item Count:")? == list(&is["elements"]).len().to_string(), "{is}\n{theirs}");
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     for element in list(&is["elements"]) {
