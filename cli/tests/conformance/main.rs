@@ -33,6 +33,7 @@ mod files;
 mod filtered;
 mod fixtures;
 mod gateway;
+mod inside;
 mod judge;
 mod killed;
 mod limited;
@@ -85,6 +86,7 @@ fn main() {
     threads::trials(&mut suite);
     killed::trials(&mut suite);
     written::trials(&mut suite);
+    inside::trials(&mut suite);
     fixtures::trials(&mut suite);
     crashed::trials(&mut suite);
     torn::trials(&mut suite);
