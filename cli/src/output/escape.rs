@@ -12,21 +12,29 @@ pub fn escape(text: &str) -> String {
 pub fn for_terminal(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '\n' => out.push_str("\\n"),
-                '\r' => out.push_str("\\r"),
-                '\t' => out.push_str("\\t"),
-                c if c.is_ascii_control() => push_byte(&mut out, c as u8),
-                c if c.is_control() || is_hidden(c) => out.extend(c.escape_unicode()),
-                c => out.push(c),
-            }
+        if chunk.valid().bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            out.push_str(chunk.valid());
+        } else {
+            push_escaped(&mut out, chunk.valid());
         }
         for &byte in chunk.invalid() {
             push_byte(&mut out, byte);
         }
     }
     out
+}
+
+fn push_escaped(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_ascii_control() => push_byte(out, c as u8),
+            c if c.is_control() || is_hidden(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
 }
 
 /// Whether a terminal shows nothing for `c`, or shows what follows in another order.
