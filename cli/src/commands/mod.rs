@@ -13,6 +13,7 @@ mod info;
 mod keys;
 mod leases;
 mod members;
+mod redact;
 mod restore;
 mod save;
 mod status;
@@ -104,6 +105,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Members(args) => members::run(&context, &args),
         Command::Wal(args) => wal::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
+        Command::Redact(args) => redact::run(&context, &args),
         Command::Bench(args) => bench::run(&context, &args),
         Command::Demo => demo::run(&context),
     }

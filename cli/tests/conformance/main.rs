@@ -48,6 +48,7 @@ mod planned;
 mod point_in_time;
 mod promoted;
 mod records;
+mod redacted;
 mod restore_flags;
 mod restoring;
 mod run;
@@ -85,6 +86,7 @@ fn main() {
     threads::trials(&mut suite);
     killed::trials(&mut suite);
     written::trials(&mut suite);
+    redacted::trials(&mut suite);
     fixtures::trials(&mut suite);
     crashed::trials(&mut suite);
     torn::trials(&mut suite);

@@ -5,5 +5,6 @@ mod crashed;
 mod facts;
 mod golden;
 mod places;
+mod redacting;
 mod shell;
 mod wal;

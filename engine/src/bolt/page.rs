@@ -100,6 +100,11 @@ impl<'a> Page<'a> {
         Self { id, header, bytes }
     }
 
+    /// `bytes` taken for page `id`, as for pages that no tree reaches: nothing is checked but that there is a header.
+    pub fn claimed(id: PageId, bytes: &'a [u8]) -> Option<Self> {
+        Some(Self { id, header: PageHeader::parse(Raw::new(bytes))?, bytes })
+    }
+
     /// Physical pages it takes, overflow included.
     pub fn physical(&self) -> u64 {
         1 + u64::from(self.header.overflow)
