@@ -122,6 +122,33 @@ pub enum Command {
         after_help = "Example:\n  etcdsnap get backup.db /registry/namespaces/default --rev 1200"
     )]
     Get(Get),
+    /// Everything that is left of a key's life: every put and deletion.
+    #[command(after_help = "Example:\n  etcdsnap history backup.db /registry/deployments/shop/web")]
+    History(History),
+    /// All changes in revision order.
+    #[command(
+        after_help = "With --from, what a watch from that revision gives; it cannot begin before the compaction mark. Without it, everything that is left, also of what was compacted.\n\nExample:\n  etcdsnap log /var/lib/etcd --from 81000 /registry/secrets/ -w json"
+    )]
+    Log(Log),
+    /// Keys added, changed and removed between two inputs, or two revisions of one.
+    #[command(
+        after_help = "A key is changed when its value, lease, version or revision is another. Exit code 1 when anything differs.\n\nExample:\n  etcdsnap diff monday.db tuesday.db\n  etcdsnap diff backup.db --from 81000 --to 81234"
+    )]
+    Diff(Diff),
+    /// Every page of the file, as bbolt lists them.
+    #[command(after_help = "Example:\n  etcdsnap pages /var/lib/etcd -w table")]
+    Pages(File),
+    /// One page: header, elements, bytes; free and overflow pages too.
+    #[command(after_help = "Example:\n  etcdsnap page backup.db 4711")]
+    Page(Page),
+    /// The buckets, with their pages.
+    #[command(after_help = "Example:\n  etcdsnap buckets backup.db -w table")]
+    Buckets(File),
+    /// Who fills the file: bytes by prefix, live and historical, and what compaction and defragmentation would give back.
+    #[command(
+        after_help = "A prefix is as many parts of a key as --depth says, ending with the separator; one at the very beginning of a key does not count. Keys with fewer parts count under all that they have. Where keys have no separator, --separator '' --depth 3 takes their first three bytes.\n\nExample:\n  etcdsnap top backup.db --depth 3 --prefix /registry/"
+    )]
+    Top(Top),
     /// The leases, with the keys that hang on them.
     #[command(after_help = "Example:\n  etcdsnap leases backup.db")]
     Leases(Input),
@@ -268,6 +295,127 @@ pub struct Showing {
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub rev: i64,
     /// Keys and values in hex, as etcdctl shows them.
+    #[arg(long)]
+    pub hex: bool,
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    /// The input.
+    #[command(flatten)]
+    pub input: Input,
+    /// The key.
+    pub key: std::ffi::OsString,
+    /// What was known at this revision; 0: the newest.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub rev: i64,
+    /// How changes are shown.
+    #[command(flatten)]
+    pub values: Values,
+}
+
+/// Arguments of `log`.
+#[derive(Debug, Args)]
+pub struct Log {
+    /// The input.
+    #[command(flatten)]
+    pub input: Input,
+    /// Only keys that begin with this.
+    #[arg(default_value = "", hide_default_value = true)]
+    pub prefix: std::ffi::OsString,
+    /// Only changes from this revision on.
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(i64).range(1..))]
+    pub from: Option<i64>,
+    /// Only changes up to this revision, itself included.
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(i64).range(1..))]
+    pub to: Option<i64>,
+    /// How changes are shown.
+    #[command(flatten)]
+    pub values: Values,
+}
+
+/// How changes are shown.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Values {
+    /// Show values to people, too; JSON has them anyway.
+    #[arg(long, conflicts_with = "no_values")]
+    pub values: bool,
+    /// Leave values out of JSON.
+    #[arg(long)]
+    pub no_values: bool,
+    /// Keys and values in hex, as etcdctl shows them.
+    #[arg(long)]
+    pub hex: bool,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The first input: a data dir, a member dir, a db file or a snapshot.
+    #[arg(value_name = "A")]
+    pub before: PathBuf,
+    /// The second input; without it two revisions of the first are compared.
+    #[arg(value_name = "B")]
+    pub after: Option<PathBuf>,
+    /// Which state of data dirs.
+    #[command(flatten)]
+    pub reading: Reading,
+    /// Revision of the first input. [default: the newest]
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(i64).range(1..))]
+    pub from: Option<i64>,
+    /// Revision of the second input, or of the only one. [default: the newest]
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(i64).range(1..))]
+    pub to: Option<i64>,
+    /// Only keys that begin with this.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "PREFIX")]
+    pub prefix: std::ffi::OsString,
+    /// Show the values of both sides.
+    #[arg(long)]
+    pub values: bool,
+    /// Keys and values in hex, as etcdctl shows them.
+    #[arg(long)]
+    pub hex: bool,
+}
+
+/// Arguments of `page`.
+#[derive(Debug, Args)]
+pub struct Page {
+    /// The file.
+    #[command(flatten)]
+    pub file: File,
+    /// The page's number; its offset is that many page sizes.
+    pub id: u64,
+    /// Keys and values in hex, as etcdctl shows them.
+    #[arg(long)]
+    pub hex: bool,
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// The input.
+    #[command(flatten)]
+    pub input: Input,
+    /// How many parts of a key make up a prefix.
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub depth: usize,
+    /// Only keys that begin with this; --depth counts from its end.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "PREFIX")]
+    pub prefix: std::ffi::OsString,
+    /// What separates the parts of a key.
+    #[arg(long, default_value = "/", value_name = "TEXT")]
+    pub separator: std::ffi::OsString,
+    /// How many prefixes, values and keys are listed.
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=100_000))]
+    pub limit: usize,
+    /// The key space as of this revision; 0: the newest.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub rev: i64,
+    /// Predict what a compaction to this revision would give back. [default: the newest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    pub compaction: Option<i64>,
+    /// Keys in hex, as etcdctl shows them.
     #[arg(long)]
     pub hex: bool,
 }

@@ -4,14 +4,17 @@ use std::{io::Write as _, panic, process::ExitCode};
 
 use etcdsnap_engine::{bolt, mvcc, redact, restore, rewrite, snapshot};
 
-use crate::{input::NotReplayed, output::for_terminal};
+use crate::{
+    input::NotReplayed,
+    output::{Spool, for_terminal},
+};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// Done, and what was looked at is sound.
     Sound = 0,
-    /// Done, but damage was found; or refused because the input is damaged.
+    /// Done, but damage or a difference was found; or refused because the input is damaged.
     Damage = 1,
     /// Could not do it.
     CouldNot = 2,
@@ -22,6 +25,8 @@ pub enum Exit {
 pub struct Answer {
     /// Standard output, complete. Bytes, because values of keys are.
     pub text: Vec<u8>,
+    /// What follows it, when that may be as long as the input.
+    pub long: Option<Spool>,
     /// How it ended.
     pub exit: Exit,
 }
@@ -34,7 +39,12 @@ impl Answer {
 
     /// An answer that ends in `exit`.
     pub fn new(text: impl Into<Vec<u8>>, exit: Exit) -> Self {
-        Self { text: text.into(), exit }
+        Self { text: text.into(), long: None, exit }
+    }
+
+    /// A long answer that ends in `exit`.
+    pub fn long(text: Spool, exit: Exit) -> Self {
+        Self { text: Vec::new(), long: Some(text), exit }
     }
 }
 
@@ -45,9 +55,11 @@ impl From<Exit> for ExitCode {
 }
 
 /// Prints the answer. A reader that has gone away is a quiet end.
-pub fn finish(answer: &Answer) -> ExitCode {
+pub fn finish(answer: Answer) -> ExitCode {
     let mut out = std::io::stdout().lock();
-    match out.write_all(&answer.text).and_then(|()| out.flush()) {
+    let long = |out: &mut _| answer.long.map_or(Ok(()), |long| long.copy_to(out));
+    let printed = out.write_all(&answer.text).and_then(|()| long(&mut out));
+    match printed.and_then(|()| out.flush()) {
         Ok(()) => answer.exit.into(),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => answer.exit.into(),
         Err(error) => {

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         let arguments = args::Arguments::parse();
         let threads = arguments.global.threads;
         match commands::pool(threads).and_then(|pool| pool.install(|| commands::run(arguments))) {
-            Ok(answer) => exit::finish(&answer),
+            Ok(answer) => exit::finish(answer),
             Err(error) => exit::fail(&error),
         }
     })

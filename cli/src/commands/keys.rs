@@ -16,7 +16,7 @@ use crate::{
     args::{Format, Get, Input, Keys, Showing},
     exit::Answer,
     input::ask,
-    output::{self, Table, for_terminal},
+    output::{self, Table, shown_key},
 };
 
 /// etcdctl's answer to a range.
@@ -118,7 +118,7 @@ fn render(
     found: &[Record<'_>],
 ) -> Result<Vec<u8>> {
     let terminal = std::io::stdout().is_terminal();
-    let shown = |bytes: &[u8]| if hex { in_hex(bytes) } else { for_terminal(bytes) };
+    let shown = |bytes: &[u8]| shown_key(bytes, hex);
     Ok(match format {
         Format::Json => output::json(&Json {
             header: Header { revision },
@@ -195,9 +195,4 @@ fn json(kv: &KeyValueRef<'_>) -> KeyValueJson {
         value: STANDARD.encode(kv.value),
         lease: kv.lease,
     }
-}
-
-/// `\x6b\x31`, as etcdctl's `--hex`.
-fn in_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
 }

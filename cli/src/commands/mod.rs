@@ -4,20 +4,26 @@ mod alarms;
 mod auth;
 mod bench;
 mod beside;
+mod buckets;
+mod changes;
 mod check;
 mod compact;
 mod demo;
+mod diff;
 mod doctor;
 mod hashkv;
 mod info;
 mod keys;
 mod leases;
 mod members;
+mod page;
+mod pages;
 mod redact;
 mod restore;
 mod save;
 mod status;
 mod told;
+mod top;
 mod verify;
 mod wal;
 
@@ -104,6 +110,13 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Alarms(args) => alarms::run(&context, &args),
         Command::Members(args) => members::run(&context, &args),
         Command::Wal(args) => wal::run(&context, &args),
+        Command::History(args) => changes::history(&context, &args),
+        Command::Log(args) => changes::log(&context, &args),
+        Command::Diff(args) => diff::run(&context, &args),
+        Command::Pages(args) => pages::run(&context, &args),
+        Command::Page(args) => page::run(&context, &args),
+        Command::Buckets(args) => buckets::run(&context, &args),
+        Command::Top(args) => top::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Redact(args) => redact::run(&context, &args),
         Command::Bench(args) => bench::run(&context, &args),

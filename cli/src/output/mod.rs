@@ -3,11 +3,13 @@
 mod escape;
 mod humanize;
 mod planned;
+mod spool;
 mod table;
 
 pub use escape::{escape, for_terminal};
 pub use humanize::bytes;
 pub use planned::{PlannedJson, planned};
+pub use spool::Spool;
 pub use table::Table;
 
 use anyhow::Result;
@@ -36,10 +38,25 @@ pub struct KeyJson {
 }
 
 impl KeyJson {
+    /// The text, when it is UTF-8, and base64.
+    pub fn into_parts(self) -> (Option<String>, String) {
+        (self.key, self.base64)
+    }
+
     /// Of a key's bytes.
     pub fn new(key: &[u8]) -> Self {
         let text = std::str::from_utf8(key).ok().map(str::to_owned);
         Self { key: text, base64: STANDARD.encode(key) }
+    }
+}
+
+/// A key or value as people see it within a line: what a terminal would obey or hide is escaped, in a pipe, too, where
+/// a line break would tear the line. In hex as etcdctl's `--hex`: `\x6b\x31`.
+pub fn shown_key(bytes: &[u8], hex: bool) -> String {
+    if hex {
+        bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
+    } else {
+        for_terminal(bytes)
     }
 }
 

@@ -122,6 +122,19 @@ impl<'a> Db<'a> {
         Ok(Page::new(id, header, bytes))
     }
 
+    /// Page `id` with as much of its overflow as the file has, whatever its header says of itself: to look at what cannot
+    /// be followed. `None` when not even its header is in the file.
+    ///
+    /// Unlike [`Db::page`] it also gives pages that were never allocated.
+    pub fn page_as_it_stands(&self, id: PageId) -> Option<Page<'a>> {
+        let offset = usize::try_from(id.0.checked_mul(self.page_size())?).ok()?;
+        let tail = self.file.tail(offset)?;
+        let header = PageHeader::parse(Raw::new(tail))?;
+        let pages = 1 + u64::from(header.overflow);
+        let len = usize::try_from(pages.saturating_mul(self.page_size())).unwrap_or(usize::MAX);
+        Some(Page::new(id, header, tail.get(..len.min(tail.len()))?))
+    }
+
     /// A page of a tree; the metas are never one.
     ///
     /// # Errors

@@ -141,6 +141,17 @@ impl std::fmt::Debug for KeyIndex<'_> {
     }
 }
 
+/// What has become of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is the newest of a key that exists.
+    Newest,
+    /// Its key exists and has a newer one.
+    Superseded,
+    /// Its key does not exist; it may be the deletion itself.
+    Deleted,
+}
+
 /// Sees every record while an index is built, and every succession of two records of one key.
 ///
 /// There are many: one for each part of the bucket, which sees its records in order, and one for each shard, which
@@ -307,6 +318,16 @@ impl<'a> KeyIndex<'a> {
         })
     }
 
+    /// What has become of `item`, which holds `record`, by the time the index shows.
+    pub(super) fn standing(&self, item: &Item<'_>, record: &Record<'_>) -> Standing {
+        match self.slot(record.kv.key) {
+            Some(slot) if slot.place().is_tombstone() => Standing::Deleted,
+            Some(slot) if slot.place() == RecordRef::new(item, record) => Standing::Newest,
+            Some(_) => Standing::Superseded,
+            None => Standing::Deleted,
+        }
+    }
+
     fn slot(&self, key: &[u8]) -> Option<&Slot> {
         let print = self.prints.of(key);
         self.shards.get(shard(print))?.find(spread(print), |slot| slot.fingerprint == print)
@@ -369,7 +390,7 @@ impl<'a> KeyIndex<'a> {
 }
 
 /// Cuts `bucket` into parts, in key order, and says how many make up a wave.
-fn cut<'a>(bucket: &Bucket<'a>, scan: Scan) -> (Vec<Subtree<'a>>, usize) {
+pub(super) fn cut<'a>(bucket: &Bucket<'a>, scan: Scan) -> (Vec<Subtree<'a>>, usize) {
     let threads = rayon::current_num_threads().max(1);
     match scan {
         Scan::InOrder => (bucket.subtrees(1), 1),

@@ -5,14 +5,18 @@
 //! revision after revision, one generation after another.
 
 mod cut;
+mod diff;
 mod error;
 mod hash;
 mod index;
+pub mod log;
 mod record;
 pub mod rules;
+pub mod stats;
 mod view;
 
 pub use cut::{Cut, CutSummary, Fate, LeaseOrphans, Orphan, Part, Prefixes};
+pub use diff::{Change, Diff, DiffCounts, Difference, Side};
 pub use error::Error;
 pub use hash::{HashKv, hash_kv};
 pub use index::KeyIndex;

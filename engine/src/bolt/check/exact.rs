@@ -6,7 +6,6 @@
 
 use std::fmt::Write as _;
 
-use super::pages::PageSet;
 use crate::{
     bolt::{
         Db, Error, PageId,
@@ -14,6 +13,7 @@ use crate::{
         freelist::Freelist,
         layout,
         page::{Item, Leaf, Node, Page, Unpacked},
+        pages::PageSet,
     },
     finding::{Finding, Place},
     progress::Progress,

@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 
-use super::pages::PageSet;
 use crate::{
     bolt::{
         Db, Error, PageId,
@@ -10,6 +9,7 @@ use crate::{
         freelist::Freelist,
         layout,
         page::{Leaf, Node},
+        pages::PageSet,
     },
     progress::Progress,
 };

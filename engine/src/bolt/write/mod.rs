@@ -10,6 +10,7 @@
 //! more, because bbolt's rebalancing asserts that. Slack is zero: no old memory reaches the file.
 
 mod error;
+mod estimate;
 mod finish;
 mod node;
 mod options;
@@ -18,6 +19,7 @@ mod tree;
 mod writer;
 
 pub use error::{BucketName, WriteError};
+pub use estimate::{Estimate, Estimated, Style};
 pub use finish::{Summary, Unsealed, meta_page};
 pub use options::{BucketOptions, Fill, FreelistKind, Options, PageSize};
 pub use writer::{BucketWriter, Writer};

@@ -68,30 +68,14 @@ impl Tree {
         key: &[u8],
         value: &[u8],
     ) -> Result<(), WriteError> {
-        if self.leaf.count() > 0 && !self.has_room(key.len() + value.len()) {
+        let open = (self.leaf.count(), self.leaf.size());
+        let room = Room { page_size: self.page_size, threshold: self.threshold };
+        if open.0 > 0 && !room.takes(open, key.len() + value.len()) {
             let written = self.leaf.write(out)?;
             self.add_child(out, 0, written)?;
         }
         self.leaf.push(flags, key, value);
         Ok(())
-    }
-
-    /// Whether an element of `size` bytes of key and value goes into the open leaf.
-    fn has_room(&self, size: usize) -> bool {
-        let used = self.leaf.size();
-        let joined = used + layout::ELEMENT + size;
-        if joined > MAX_PAGE || self.leaf.count() >= layout::MAX_COUNT {
-            return false;
-        }
-        // Of a leaf with overflow pages, these are taken anyway.
-        let taken = output::pages(used, self.page_size);
-        if joined <= taken.saturating_mul(self.threshold) {
-            return true;
-        }
-        // Two large elements share a leaf, as in bbolt, where that takes fewer pages.
-        let together = output::pages(joined, self.page_size);
-        let alone = output::pages(OpenLeaf::size_of(1, size), self.page_size);
-        self.leaf.count() == 1 && together <= MAX_SHARED_PAGES && together < taken + alone
     }
 
     /// Adds a written page to the open branch of `level`, and so on upwards when that is full.
@@ -172,6 +156,33 @@ impl Tree {
             Some(root) => Ok(root.page),
             None => self.leaf.write(out).map(|root| root.page),
         }
+    }
+}
+
+/// When a leaf is full.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) page_size: PageSize,
+    pub(super) threshold: usize,
+}
+
+impl Room {
+    /// Whether an element of `size` bytes of key and value goes into the open leaf, of which the number of elements
+    /// and the bytes in use are given.
+    pub(super) fn takes(self, (count, used): (usize, usize), size: usize) -> bool {
+        let joined = used + layout::ELEMENT + size;
+        if joined > MAX_PAGE || count >= layout::MAX_COUNT {
+            return false;
+        }
+        // Of a leaf with overflow pages, these are taken anyway.
+        let taken = output::pages(used, self.page_size);
+        if joined <= taken.saturating_mul(self.threshold) {
+            return true;
+        }
+        // Two large elements share a leaf, as in bbolt, where that takes fewer pages.
+        let together = output::pages(joined, self.page_size);
+        let alone = output::pages(OpenLeaf::size_of(1, size), self.page_size);
+        count == 1 && together <= MAX_SHARED_PAGES && together < taken + alone
     }
 }
 

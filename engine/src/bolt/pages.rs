@@ -5,28 +5,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::bolt::PageId;
 
 /// Which pages below a bound were met; several threads may add to it.
-pub(super) struct PageSet {
+pub(in crate::bolt) struct PageSet {
     words: Vec<AtomicU64>,
     pages: u64,
 }
 
 impl PageSet {
-    pub(super) fn new(pages: u64) -> Self {
+    pub(in crate::bolt) fn new(pages: u64) -> Self {
         let words = usize::try_from(pages.div_ceil(64)).unwrap_or(0);
         Self { words: (0..words).map(|_| AtomicU64::new(0)).collect(), pages }
     }
 
     /// Adds `id`; false when it is in already or not below the bound.
-    pub(super) fn insert(&self, id: PageId) -> bool {
+    pub(in crate::bolt) fn insert(&self, id: PageId) -> bool {
         let bit = 1_u64 << (id.0 % 64);
         self.word(id).is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
     }
 
-    pub(super) fn contains(&self, id: PageId) -> bool {
+    pub(in crate::bolt) fn contains(&self, id: PageId) -> bool {
         self.word(id).is_some_and(|word| word.load(Ordering::Relaxed) & (1_u64 << (id.0 % 64)) != 0)
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(in crate::bolt) fn len(&self) -> u64 {
         self.words.iter().map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum()
     }
 
