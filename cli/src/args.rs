@@ -174,6 +174,11 @@ pub enum Command {
     /// Write a copy to share in a bug report: same structure, sizes and revisions, no values.
     #[command(after_help = REDACT_HELP)]
     Redact(Redact),
+    /// One self-contained HTML page: verdict, page map, space, history, members, findings.
+    #[command(
+        after_help = "The page loads nothing and sends nothing. It shows keys, not values.\n\nExample:\n  etcdsnap report /var/lib/etcd -o report.html"
+    )]
+    Report(Report),
     /// How long each job takes, on your file or one made up, beside etcdutl and bbolt where they are on PATH.
     #[command(
         after_help = "Jobs: status, hashkv, check, verify, save, restore, restore-all (three members), compact. Each is run alone, as a command, after the input was read once; ours and theirs in turn. RSSANON is memory that is no file.\n\nExample:\n  etcdsnap bench backup.db --rounds 7"
@@ -527,6 +532,20 @@ pub struct Redact {
     /// Accepted and without effect: the copy is of the db file.
     #[arg(long, hide = true)]
     pub no_wal: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The input.
+    #[command(flatten)]
+    pub input: Input,
+    /// Where the page goes; `-` for standard output.
+    #[arg(short, long = "output", value_name = "FILE")]
+    pub out: PathBuf,
+    /// Read everything, say what would be written, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `bench`.

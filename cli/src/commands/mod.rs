@@ -19,6 +19,7 @@ mod members;
 mod page;
 mod pages;
 mod redact;
+mod report;
 mod restore;
 mod save;
 mod status;
@@ -119,6 +120,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Top(args) => top::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Redact(args) => redact::run(&context, &args),
+        Command::Report(args) => report::run(&context, &args),
         Command::Bench(args) => bench::run(&context, &args),
         Command::Demo => demo::run(&context),
     }

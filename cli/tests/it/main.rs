@@ -6,5 +6,6 @@ mod facts;
 mod golden;
 mod places;
 mod redacting;
+mod reporting;
 mod shell;
 mod wal;

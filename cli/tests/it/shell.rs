@@ -21,8 +21,8 @@ fn run(args: &[&str]) -> (Option<i32>, String, String) {
 fn help_of_every_command_is_on_stdout_with_code_0_and_has_an_example() {
     let commands = [
         "", "save", "status", "verify", "restore", "compact", "hashkv", "check", "info", "members",
-        "demo", "bench", "redact", "keys", "get", "leases", "auth", "alarms", "wal", "doctor",
-        "snapshot",
+        "demo", "bench", "redact", "report", "keys", "get", "leases", "auth", "alarms", "wal",
+        "doctor", "snapshot",
     ];
     for command in commands {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();

@@ -10,6 +10,7 @@ mod layering;
 mod members;
 mod named;
 mod patch;
+mod readable;
 mod redact;
 mod replay;
 mod restored;
