@@ -2,7 +2,7 @@
 //!
 //! Values here are finished ones, as etcd stores them; a finished value can be continued.
 
-use crc_fast::{CrcAlgorithm, Digest, checksum_combine};
+use crc_fast::{CrcAlgorithm, Digest};
 
 const ALGORITHM: CrcAlgorithm = CrcAlgorithm::Crc32Iscsi;
 
@@ -21,7 +21,48 @@ pub fn extend(crc: u32, bytes: &[u8]) -> u32 {
 
 /// The checksum of what `first` covers followed by the `second_len_bytes` bytes that `second` covers.
 pub fn combine(first: u32, second: u32, second_len_bytes: u64) -> u32 {
-    low_half(checksum_combine(ALGORITHM, u64::from(first), u64::from(second), second_len_bytes))
+    // Bytes that follow multiply what went before by x to the number of their bits. crc-fast's own combination squares
+    // matrices for that, twenty times as slow, and thousands of parts are joined in one thread.
+    times(power_of_bytes(second_len_bytes), first) ^ second
+}
+
+/// The polynomial without its highest term, the bits reversed as they are in the checksum.
+const POLYNOMIAL: u32 = 0x82f6_3b78;
+/// The polynomial 1, which multiplies nothing.
+const ONE: u32 = 1 << 31;
+
+/// x to the powers 1, 2, 4, 8 and so on. Then they repeat: the order of x modulo this polynomial, which is x + 1 times a
+/// primitive one, is 2^31 − 1.
+const POWERS: [u32; 31] = {
+    let mut powers = [ONE >> 1; 31];
+    let mut at = 1;
+    while at < powers.len() {
+        powers[at] = times(powers[at - 1], powers[at - 1]);
+        at += 1;
+    }
+    powers
+};
+
+/// Product of two polynomials modulo [`POLYNOMIAL`].
+const fn times(a: u32, mut b: u32) -> u32 {
+    let (mut product, mut bit) = (0, ONE);
+    while bit != 0 {
+        if a & bit != 0 {
+            product ^= b;
+        }
+        b = if b & 1 == 0 { b >> 1 } else { b >> 1 ^ POLYNOMIAL };
+        bit >>= 1;
+    }
+    product
+}
+
+/// x to the number of bits in `bytes` bytes.
+fn power_of_bytes(bytes: u64) -> u32 {
+    // From x^8 on: a byte has eight bits.
+    let powers = POWERS.iter().cycle().skip(3).zip(0..u64::BITS);
+    powers
+        .filter(|(_, bit)| bytes >> bit & 1 == 1)
+        .fold(ONE, |product, (power, _)| times(*power, product))
 }
 
 fn low_half(value: u64) -> u32 {
@@ -71,6 +112,17 @@ mod tests {
         assert_eq!(crc32c(b""), 0);
         // etcd's status hash of a db that has only the empty buckets key and meta.
         assert_eq!(crc32c(b"keymeta"), 0xd102_f6ec);
+    }
+
+    #[test]
+    fn lengths_beyond_four_gib_combine_as_in_crc_fast() {
+        for len in [0, 1, 7, 1 << 20, (1 << 32) + 5, (1 << 45) - 1, u64::MAX >> 3] {
+            for (first, second) in [(0, 0), (1, 2), (0xdead_beef, 0x1234_5678), (u32::MAX, 0)] {
+                let expected =
+                    crc_fast::checksum_combine(ALGORITHM, first.into(), second.into(), len);
+                assert_eq!(u64::from(combine(first, second, len)), expected, "{len}");
+            }
+        }
     }
 
     proptest! {

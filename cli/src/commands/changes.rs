@@ -16,7 +16,7 @@ use crate::{
     args::{self, Format, Values},
     exit::{Answer, Exit},
     input::ask,
-    output::{self, KeyJson, Spool, Table, shown_key},
+    output::{self, KeyJson, LongTable, Spool, Table, shown_key},
 };
 
 /// A change as scripts see it; what a deletion does not have is `null`.
@@ -129,40 +129,54 @@ pub fn log(context: &Context, args: &args::Log) -> Result<Answer> {
                 space.compact_revision()
             ));
         }
-        let mut spool = Spool::default();
+        let (mut spool, mut table) = (Spool::default(), LongTable::new(&headers(values), false));
         log::changes(
             &space,
             &span,
             &context.ui,
             |records| {
-                let (mut text, mut rows) = (String::new(), Vec::new());
+                let mut made = Vec::new();
                 for record in records {
                     let record = record?;
-                    if !record.kv.key.starts_with(prefix) {
-                        continue;
-                    }
-                    match format {
-                        // Its parts are text and numbers: it can be written.
-                        Format::Json => {
-                            text += &output::json(&ChangeJson::new(&record, true, values))
-                                .unwrap_or_default()
-                        }
-                        Format::Simple => text += &line(&record, true, values),
-                        Format::Fields => text += &fields(&record, values),
-                        Format::Table => rows.push(record),
+                    if record.kv.key.starts_with(prefix) {
+                        made.push(Made::new(&record, format, values));
                     }
                 }
-                // A table's columns are as wide as its cells: each part is a table of its own.
-                if !rows.is_empty() {
-                    text += &table(&rows, values);
-                }
-                Ok(text)
+                Ok(made)
             },
-            |text| spool.push(text.as_bytes()),
+            |made| {
+                made.into_iter().try_for_each(|made| match made {
+                    Made::Text(text) => spool.push(text.as_bytes()),
+                    Made::Row(cells) => table.row(&mut spool, cells),
+                })
+            },
         )?;
+        if format == Format::Table {
+            table.finish(&mut spool)?;
+        }
         Ok(spool)
     })?;
     Ok(Answer::long(spool, Exit::Sound))
+}
+
+/// A change, ready to be shown.
+enum Made {
+    Text(String),
+    Row(Vec<String>),
+}
+
+impl Made {
+    fn new(record: &Record<'_>, format: Format, values: Values) -> Self {
+        match format {
+            // Its parts are text and numbers: it can be written.
+            Format::Json => {
+                Made::Text(output::json(&ChangeJson::new(record, true, values)).unwrap_or_default())
+            }
+            Format::Simple => Made::Text(line(record, true, values)),
+            Format::Fields => Made::Text(fields(record, values)),
+            Format::Table => Made::Row(cells(record, values)),
+        }
+    }
 }
 
 fn at(record: &Record<'_>) -> String {
@@ -211,29 +225,35 @@ fn fields(record: &Record<'_>, values: Values) -> String {
     output::fields(&pairs) + "\n"
 }
 
-fn table(records: &[Record<'_>], values: Values) -> String {
+fn headers(values: Values) -> Vec<&'static str> {
     let mut headers =
         vec!["REVISION", "TYPE", "KEY", "CREATE REVISION", "VERSION", "LEASE", "VALUE BYTES"];
     if values.values {
         headers.push("VALUE");
     }
-    let mut table = Table::new(&headers);
-    for record in records {
-        let kv = &record.kv;
-        let put = |text: String| if record.key.tombstone { String::new() } else { text };
-        let mut row = vec![
-            at(record),
-            (if record.key.tombstone { "delete" } else { "put" }).to_owned(),
-            shown_key(kv.key, values.hex),
-            put(kv.create_revision.to_string()),
-            put(kv.version.to_string()),
-            put(format!("{:x}", kv.lease)),
-            put(kv.value.len().to_string()),
-        ];
-        if values.values {
-            row.push(shown_key(kv.value, values.hex));
-        }
-        table.row(row);
+    headers
+}
+
+fn cells(record: &Record<'_>, values: Values) -> Vec<String> {
+    let kv = &record.kv;
+    let put = |text: String| if record.key.tombstone { String::new() } else { text };
+    let mut cells = vec![
+        at(record),
+        (if record.key.tombstone { "delete" } else { "put" }).to_owned(),
+        shown_key(kv.key, values.hex),
+        put(kv.create_revision.to_string()),
+        put(kv.version.to_string()),
+        put(format!("{:x}", kv.lease)),
+        put(kv.value.len().to_string()),
+    ];
+    if values.values {
+        cells.push(shown_key(kv.value, values.hex));
     }
+    cells
+}
+
+fn table(records: &[Record<'_>], values: Values) -> String {
+    let mut table = Table::new(&headers(values));
+    records.iter().for_each(|record| table.row(cells(record, values)));
     table.render()
 }

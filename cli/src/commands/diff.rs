@@ -14,7 +14,7 @@ use crate::{
     args::{self, Format},
     exit::{Answer, Exit},
     input::ask,
-    output::{self, KeyJson, Spool, Table, shown_key},
+    output::{self, KeyJson, LongTable, Spool, shown_key},
 };
 
 /// The head of the object; the differences follow one by one.
@@ -97,19 +97,20 @@ fn compare<'a>(
         }
         Format::Table => {
             let headers = ["CHANGE", "KEY", "MOD REVISION", "VERSION", "VALUE BYTES"];
-            let mut table = Table::new(&headers).left();
+            let mut table = LongTable::new(&headers, true);
             for difference in diff.differences() {
                 let of = difference?;
                 let both = |number: &dyn Fn(&Record<'_>) -> String| arrow(&of, number);
-                table.row(vec![
+                let cells = vec![
                     word(of.change).to_owned(),
                     shown_key(of.key, args.hex),
                     both(&|record| record.kv.mod_revision.to_string()),
                     both(&|record| record.kv.version.to_string()),
                     both(&|record| record.kv.value.len().to_string()),
-                ]);
+                ];
+                table.row(&mut spool, cells)?;
             }
-            spool.push(table.render().as_bytes())?;
+            table.finish(&mut spool)?;
         }
         Format::Fields => {
             let counts = diff.counts();

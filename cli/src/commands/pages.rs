@@ -15,7 +15,7 @@ use crate::{
     args::{File, Format, Reading},
     exit::{Answer, Exit},
     input::{Input, ask},
-    output::{self, Spool, Table, escape, shown_key},
+    output::{self, LongTable, Spool, escape, shown_key},
 };
 
 /// The head of the object; the pages follow one by one.
@@ -114,20 +114,21 @@ pub fn run(context: &Context, args: &File) -> Result<Answer> {
             Format::Json => json(&mut spool, &db, map)?,
             Format::Simple => simple(&mut spool, &db, map)?,
             Format::Table => {
-                let mut table =
-                    Table::new(&["ID", "TYPE", "BUCKET", "ITEMS", "OVERFLOW", "HEADER SAYS"]);
+                let headers = ["ID", "TYPE", "BUCKET", "ITEMS", "OVERFLOW", "HEADER SAYS"];
+                let mut table = LongTable::new(&headers, false);
                 for row in rows(&db, map) {
                     let bucket = row.usage.bucket().map(|bucket| name(map, bucket));
-                    table.row(vec![
+                    let cells = vec![
                         row.id.to_string(),
                         row.usage.word().to_owned(),
                         bucket.unwrap_or_default(),
                         row.items.map(|items| items.to_string()).unwrap_or_default(),
                         overflow(&row).map(|pages| pages.to_string()).unwrap_or_default(),
                         row.header.map(|header| header.flags.to_string()).unwrap_or_default(),
-                    ]);
+                    ];
+                    table.row(&mut spool, cells)?;
                 }
-                spool.push(table.render().as_bytes())?;
+                table.finish(&mut spool)?;
             }
             Format::Fields => {
                 let counts = counts(map);

@@ -9,7 +9,7 @@ mod table;
 pub use escape::{escape, for_terminal};
 pub use humanize::bytes;
 pub use planned::{PlannedJson, planned};
-pub use spool::Spool;
+pub use spool::{LongTable, Spool};
 pub use table::Table;
 
 use anyhow::Result;

@@ -96,6 +96,35 @@ impl Gateway {
     /// Watches every key from `start_revision` and returns the answers up to the first that
     /// carries events or ends the watch.
     pub fn watch_all_from(&self, start_revision: i64) -> Result<Vec<Value>> {
+        let mut answers = Vec::new();
+        self.watch(start_revision, |answer| {
+            let last = answer["canceled"] == json!(true) || answer["events"].is_array();
+            answers.push(answer);
+            Ok(last)
+        })?;
+        Ok(answers)
+    }
+
+    /// The events of every key from revision `from` to revision `to`, which there must be.
+    pub fn events(&self, from: i64, to: i64) -> Result<Vec<Value>> {
+        let mut events = Vec::new();
+        self.watch(from, |answer| {
+            ensure!(answer["canceled"] != json!(true), "a watch from {from}: {answer}");
+            events.extend(list(&answer["events"]).iter().cloned());
+            let last = events.last().map_or(Ok(0), |event| int(&event["kv"]["mod_revision"]))?;
+            Ok(last >= to)
+        })?;
+        // An answer may hold events of later revisions.
+        events.retain(|event| int(&event["kv"]["mod_revision"]).is_ok_and(|at| at <= to));
+        Ok(events)
+    }
+
+    /// Watches every key from `start_revision` until `take` says that it was the last answer.
+    fn watch(
+        &self,
+        start_revision: i64,
+        mut take: impl FnMut(Value) -> Result<bool>,
+    ) -> Result<()> {
         let create = json!({"create_request": {
             "key": key(b"\0"), "range_end": key(b"\0"), "start_revision": start_revision.to_string()
         }});
@@ -106,17 +135,13 @@ impl Gateway {
         }
         let mut response = request.send_json(&create)?;
         ensure!(response.status() == 200, "{url} answered {}", response.status());
-        let mut answers = Vec::new();
         for line in BufReader::new(response.body_mut().as_reader()).lines() {
             let mut line: Value = serde_json::from_str(&line.context("reading a watch")?)?;
-            let answer = line["result"].take();
-            let last = answer["canceled"] == json!(true) || answer["events"].is_array();
-            answers.push(answer);
-            if last {
-                return Ok(answers);
+            if take(line["result"].take())? {
+                return Ok(());
             }
         }
-        bail!("the watch from {start_revision} ended after {answers:?}")
+        bail!("the watch from {start_revision} ended")
     }
 }
 

@@ -33,6 +33,7 @@ mod files;
 mod filtered;
 mod fixtures;
 mod gateway;
+mod inside;
 mod judge;
 mod killed;
 mod limited;
@@ -86,6 +87,7 @@ fn main() {
     threads::trials(&mut suite);
     killed::trials(&mut suite);
     written::trials(&mut suite);
+    inside::trials(&mut suite);
     redacted::trials(&mut suite);
     fixtures::trials(&mut suite);
     crashed::trials(&mut suite);

@@ -13,7 +13,8 @@ use crate::server::free_url;
 use crate::suite::Suite;
 
 /// Commands that only look.
-pub const LOOKING: [&str; 6] = ["status", "hashkv", "check", "verify", "info", "members"];
+pub const LOOKING: [&str; 10] =
+    ["status", "hashkv", "check", "verify", "info", "members", "log", "pages", "buckets", "top"];
 
 pub fn trials(suite: &mut Suite) {
     for line in Line::ALL {

@@ -4,6 +4,7 @@
 mod crashed;
 mod facts;
 mod golden;
+mod inside;
 mod places;
 mod redacting;
 mod reporting;

@@ -21,8 +21,8 @@ fn run(args: &[&str]) -> (Option<i32>, String, String) {
 fn help_of_every_command_is_on_stdout_with_code_0_and_has_an_example() {
     let commands = [
         "", "save", "status", "verify", "restore", "compact", "hashkv", "check", "info", "members",
-        "demo", "bench", "redact", "report", "keys", "get", "leases", "auth", "alarms", "wal",
-        "doctor", "snapshot",
+        "demo", "bench", "keys", "get", "leases", "auth", "alarms", "wal", "doctor", "snapshot",
+        "history", "log", "diff", "top", "pages", "page", "buckets", "redact", "report",
     ];
     for command in commands {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
@@ -69,6 +69,13 @@ fn usage_errors_are_on_stderr_with_code_2() {
         &["status", "a.db", "--progress", "sometimes"],
         &["status", "a.db", "--rev", "5"],
         &["verify"],
+        &["page", "a.db"],
+        &["page", "a.db", "x"],
+        &["history", "a.db"],
+        &["log", "a.db", "--from", "0"],
+        &["diff"],
+        &["diff", "a.db", "b.db", "c.db"],
+        &["top", "a.db", "--limit", "100001"],
         &["save", "out.db"],
         &["save", "--data-dir", "d"],
         &["hashkv", "a.db", "--rev", "-1"],

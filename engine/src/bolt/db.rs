@@ -7,7 +7,7 @@ use super::{
     meta::{self, Meta, Metas},
     page::{Page, PageHeader, PageId},
 };
-use crate::{limits::Limits, raw::Raw};
+use crate::{limits::Limits, raw::Raw, source};
 
 /// A bbolt file whose meta was chosen. Pages are checked as they are read.
 #[derive(Clone, Copy, Debug)]
@@ -133,6 +133,14 @@ impl<'a> Db<'a> {
         let pages = 1 + u64::from(header.overflow);
         let len = usize::try_from(pages.saturating_mul(self.page_size())).unwrap_or(usize::MAX);
         Some(Page::new(id, header, tail.get(..len.min(tail.len()))?))
+    }
+
+    /// Asks the processor for the start of a page that will be looked at soon; whether there is one does not matter.
+    pub(super) fn prefetch(&self, id: PageId) {
+        let offset = usize::try_from(id.0.saturating_mul(self.page_size())).unwrap_or(usize::MAX);
+        if let Some(bytes) = self.bytes().get(offset..) {
+            source::prefetch(bytes);
+        }
     }
 
     /// A page of a tree; the metas are never one.

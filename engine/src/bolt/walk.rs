@@ -1,5 +1,7 @@
 //! Ordered traversal of a bucket's pages, guarded against circles and shared pages.
 
+use std::ops::Range;
+
 use super::{
     bucket::{Bucket, Root},
     db::Db,
@@ -7,28 +9,33 @@ use super::{
     page::{Branch, Item, Leaf, Node, PageId},
 };
 
-/// Part of a bucket: all below one page, or an inline leaf.
-#[derive(Clone, Copy, Debug)]
+/// Part of a bucket: all below some neighbouring children of one page, all below one page, or an inline leaf.
+#[derive(Clone, Debug)]
 pub struct Subtree<'a> {
     db: Db<'a>,
-    root: Root<'a>,
+    top: Top<'a>,
     depth: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Top<'a> {
+    Root(Root<'a>),
+    Children(Branch<'a>, Range<usize>),
 }
 
 impl<'a> Subtree<'a> {
     pub(super) fn of(bucket: &Bucket<'a>) -> Self {
-        Self { db: *bucket.db(), root: bucket.root(), depth: 0 }
+        Self { db: *bucket.db(), top: Top::Root(bucket.root()), depth: 0 }
     }
 
     /// Its leaves in key order.
     pub fn leaves(&self) -> Leaves<'a> {
-        Leaves {
-            db: self.db,
-            next: Some(self.root),
-            stack: Vec::new(),
-            depth: self.depth,
-            budget: self.db.pages_in_file(),
-        }
+        let (next, stack) = match &self.top {
+            Top::Root(root) => (Some(*root), Vec::new()),
+            Top::Children(branch, children) => (None, vec![(*branch, children.clone())]),
+        };
+        let budget = self.db.pages_in_file();
+        Leaves { db: self.db, next, stack, depth: self.depth, budget }
     }
 
     /// Its elements in key order.
@@ -42,13 +49,15 @@ impl<'a> Subtree<'a> {
     /// among all others. Were it an error here, how many parts are wanted, and so the number of
     /// threads, would decide which of two errors comes first.
     pub(super) fn split(self, wanted: usize) -> Vec<Subtree<'a>> {
-        let mut parts = vec![self];
         let mut budget = self.db.pages_in_file();
+        let mut parts = vec![self];
         while parts.len() < wanted {
-            let mut next = Vec::with_capacity(parts.len());
+            // Branches have hundreds of children: into that many would be far too many, and each costs.
+            let each = wanted.div_ceil(parts.len());
+            let mut next = Vec::with_capacity(wanted);
             let mut grew = false;
             for part in parts {
-                match part.children(&mut budget) {
+                match part.cut(each, &mut budget) {
                     Some(children) => {
                         grew = true;
                         next.extend(children);
@@ -64,30 +73,45 @@ impl<'a> Subtree<'a> {
         parts
     }
 
-    /// What the branch at its root leads to; `None` for a leaf and for what is damaged. Each child
-    /// takes one from `budget`, which ends cycles.
-    fn children(&self, budget: &mut u64) -> Option<Vec<Subtree<'a>>> {
-        let Root::Page(id) = self.root else { return None };
-        let Ok(Node::Branch(branch)) = self.db.node(id) else { return None };
-        if self.depth >= self.db.limits().max_depth {
-            return None;
-        }
-        *budget = budget.checked_sub(u64::try_from(branch.count()).ok()?)?;
-        let child = |index| {
-            let root = Root::Page(branch.child_page(index).ok()?);
-            Some(Subtree { db: self.db, root, depth: self.depth + 1 })
+    /// The children of the branch at its top, in about `pieces` pieces; `None` for a leaf and for what is damaged. Each
+    /// child of a page takes one from `budget`, which ends cycles.
+    fn cut(&self, pieces: usize, budget: &mut u64) -> Option<Vec<Subtree<'a>>> {
+        let (branch, children) = match &self.top {
+            Top::Children(branch, children) if children.len() > 1 => (*branch, children.clone()),
+            Top::Children(branch, children) => {
+                let only = Root::Page(branch.child_page(children.start).ok()?);
+                return Subtree { db: self.db, top: Top::Root(only), depth: self.depth + 1 }
+                    .cut(pieces, budget);
+            }
+            Top::Root(Root::Inline(_)) => return None,
+            Top::Root(Root::Page(id)) => {
+                let Ok(Node::Branch(branch)) = self.db.node(*id) else { return None };
+                if self.depth >= self.db.limits().max_depth {
+                    return None;
+                }
+                *budget = budget.checked_sub(u64::try_from(branch.count()).ok()?)?;
+                (branch, 0..branch.count())
+            }
         };
-        (0..branch.count()).map(child).collect()
+        let step = children.len().div_ceil(pieces.max(1)).max(1);
+        let piece = |start: usize| {
+            let end = start.saturating_add(step).min(children.end);
+            Subtree { db: self.db, top: Top::Children(branch, start..end), depth: self.depth }
+        };
+        Some(children.clone().step_by(step).map(piece).collect())
     }
 }
+
+/// How many pages ahead the processor is asked for one.
+pub(super) const AHEAD: usize = 3;
 
 /// The leaves of a subtree in key order. Ends after the first error.
 #[derive(Debug)]
 pub struct Leaves<'a> {
     db: Db<'a>,
     next: Option<Root<'a>>,
-    /// Branches on the way down, each with the index of the child to visit next.
-    stack: Vec<(Branch<'a>, usize)>,
+    /// Branches on the way down, each with the children still to visit.
+    stack: Vec<(Branch<'a>, Range<usize>)>,
     depth: usize,
     /// Physical pages that may still be met: a sound tree has each page once. Were an overflowing
     /// page counted as one, a small file could have its largest page read once for each other page.
@@ -117,18 +141,20 @@ impl<'a> Leaves<'a> {
                     if self.depth + self.stack.len() >= limit {
                         return Err(Error::TooDeep { page: id, limit });
                     }
-                    self.stack.push((branch, 0));
+                    self.stack.push((branch, 0..branch.count()));
                 }
             }
         }
     }
 
     fn next_child(&mut self) -> Result<Option<PageId>, Error> {
-        while let Some((branch, index)) = self.stack.last_mut() {
-            if *index < branch.count() {
-                let id = branch.child_page(*index)?;
-                *index += 1;
-                return Ok(Some(id));
+        while let Some((branch, children)) = self.stack.last_mut() {
+            if let Some(index) = children.next() {
+                // A page's first bytes are never where the processor expects them.
+                if let Ok(soon) = branch.child_page(index.saturating_add(AHEAD)) {
+                    self.db.prefetch(soon);
+                }
+                return branch.child_page(index).map(Some);
             }
             self.stack.pop();
         }

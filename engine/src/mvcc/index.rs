@@ -3,7 +3,7 @@
 //! The bucket is read in waves of a few dozen megabytes. In each, leaves are decoded side by side into *slots*: a
 //! fingerprint of the key and where its record stands. Slots are sorted by shard, a part of the fingerprint, and then
 //! the shards take them in side by side, each in revision order. So nothing depends on the number of threads, and
-//! memory is 20 bytes a key and what a hash table leaves empty.
+//! memory is 20 bytes a key and what a hash table leaves empty; 28 where successions are watched.
 //!
 //! A fingerprint has 96 bits of a hash whose key is drawn anew for every index: of a thousand million keys two
 //! share one with a probability below 2^−36, and nobody can make them. Who asks for a key is compared with the record.
@@ -80,24 +80,26 @@ fn leaf_at<'a>(bucket: &Bucket<'a>, page: PageId) -> Result<Leaf<'a>, BoltError>
     }
 }
 
-/// A key's fingerprint and where a record of it stands. Words of 32 bits, so that nothing is lost to alignment.
-#[derive(Clone, Copy)]
-struct Slot {
+/// A key's fingerprint and where a record of it stands, with what a watch keeps of that record. Words of 32 bits, so
+/// that nothing is lost to alignment.
+#[derive(Clone, Copy, Default)]
+struct Slot<K> {
     fingerprint: [u32; 3],
     place: [u32; 2],
+    kept: K,
 }
 
-impl Slot {
-    fn new(fingerprint: [u32; 3], RecordRef(place): RecordRef) -> Self {
-        Self { fingerprint, place: [(place >> 32) as u32, place as u32] }
+impl<K> Slot<K> {
+    fn new(fingerprint: [u32; 3], RecordRef(place): RecordRef, kept: K) -> Self {
+        Self { fingerprint, place: [(place >> 32) as u32, place as u32], kept }
     }
 
-    fn place(self) -> RecordRef {
+    fn place(&self) -> RecordRef {
         let [high, low] = self.place;
         RecordRef(u64::from(high) << 32 | u64::from(low))
     }
 
-    fn shard(self) -> usize {
+    fn shard(&self) -> usize {
         shard(self.fingerprint)
     }
 }
@@ -127,15 +129,15 @@ impl Prints {
     }
 }
 
-/// Each key's newest record at a revision.
-pub struct KeyIndex<'a> {
+/// Each key's newest record at a revision; `K` is what a watch kept of it.
+pub struct KeyIndex<'a, K = ()> {
     bucket: Option<Bucket<'a>>,
     prints: Prints,
-    shards: Vec<HashTable<Slot>>,
+    shards: Vec<HashTable<Slot<K>>>,
     live: u64,
 }
 
-impl std::fmt::Debug for KeyIndex<'_> {
+impl<K> std::fmt::Debug for KeyIndex<'_, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyIndex").field("live", &self.live).finish()
     }
@@ -157,8 +159,15 @@ pub(super) enum Standing {
 /// There are many: one for each part of the bucket, which sees its records in order, and one for each shard, which
 /// sees the successions of its keys. They are joined into one, first the parts in order, then the shards.
 pub(super) trait Watch<'a>: Send {
-    /// Whether successions are of interest, for which records have to be read once more.
+    /// What is kept of a key's newest record while the index is built.
+    type Kept: Copy + Default + Send + Sync;
+    /// Whether successions are of interest.
     const SUCCESSIONS: bool;
+    /// What to keep of `record`.
+    fn keep(&self, record: &Record<'a>) -> Self::Kept;
+    /// Whether what was kept shows that `next` follows `previous`, or is a key's first record, as it should. Where it
+    /// does not, both records are read once more, and [`Watch::first`] or [`Watch::pair`] looks at them.
+    fn settled(previous: Option<Self::Kept>, next: Self::Kept) -> bool;
     /// A leaf, before its records.
     fn leaf(&mut self, _: &Leaf<'a>) -> Result<(), Error> {
         Ok(())
@@ -187,7 +196,12 @@ struct Plain;
 struct Summing(Sum);
 
 impl<'a> Watch<'a> for Summing {
+    type Kept = ();
     const SUCCESSIONS: bool = false;
+    fn keep(&self, _: &Record<'a>) {}
+    fn settled(_: Option<()>, (): ()) -> bool {
+        true
+    }
     fn leaf(&mut self, leaf: &Leaf<'a>) -> Result<(), Error> {
         Ok(self.0.add_leaf(leaf)?)
     }
@@ -203,7 +217,12 @@ impl<'a> Watch<'a> for Summing {
 }
 
 impl<'a> Watch<'a> for Plain {
+    type Kept = ();
     const SUCCESSIONS: bool = false;
+    fn keep(&self, _: &Record<'a>) {}
+    fn settled(_: Option<()>, (): ()) -> bool {
+        true
+    }
     fn record(&mut self, _: &Record<'a>) {}
     fn first(&mut self, _: &Record<'a>) {}
     fn pair(&mut self, _: &Record<'a>, _: &Record<'a>) {}
@@ -253,9 +272,11 @@ impl<'a> KeyIndex<'a> {
             Self::build_watched(Some(bucket), i64::MAX, Scan::Parallel, progress, watch)?;
         Ok((index, sum))
     }
+}
 
+impl<'a, K: Copy + Default + Send + Sync> KeyIndex<'a, K> {
     /// As [`KeyIndex::build_scanned`], with a watch that sees every record and every succession.
-    pub(super) fn build_watched<W: Watch<'a>>(
+    pub(super) fn build_watched<W: Watch<'a, Kept = K>>(
         bucket: Option<&Bucket<'a>>,
         at: i64,
         scan: Scan,
@@ -264,11 +285,11 @@ impl<'a> KeyIndex<'a> {
     ) -> Result<(Self, W), Error> {
         let prints = Prints::new();
         let mut watched = watch();
-        let mut shards: Vec<(HashTable<Slot>, W)> =
+        let mut shards: Vec<(HashTable<Slot<K>>, W)> =
             (0..SHARDS).map(|_| (HashTable::new(), watch())).collect();
         let (parts, wave) = bucket.map_or((Vec::new(), 1), |bucket| cut(bucket, scan));
         for wave in parts.chunks(wave) {
-            let read: Vec<Result<Part<W>, Error>> = wave
+            let read: Vec<Result<Part<W, K>, Error>> = wave
                 .par_iter()
                 .map(|part| Part::read(part, prints, at, watch(), progress))
                 .collect();
@@ -299,7 +320,7 @@ impl<'a> KeyIndex<'a> {
             watched.join(watch);
             tables.push(table);
         }
-        let live = |table: &HashTable<Slot>| {
+        let live = |table: &HashTable<Slot<K>>| {
             table.iter().filter(|slot| !slot.place().is_tombstone()).count() as u64
         };
         let live = tables.par_iter().map(live).sum();
@@ -328,7 +349,7 @@ impl<'a> KeyIndex<'a> {
         }
     }
 
-    fn slot(&self, key: &[u8]) -> Option<&Slot> {
+    fn slot(&self, key: &[u8]) -> Option<&Slot<K>> {
         let print = self.prints.of(key);
         self.shards.get(shard(print))?.find(spread(print), |slot| slot.fingerprint == print)
     }
@@ -381,7 +402,7 @@ impl<'a> KeyIndex<'a> {
         each: &mut dyn FnMut(&Record<'a>),
     ) -> Result<(), Error> {
         let Some(bucket) = &self.bucket else { return Ok(()) };
-        let places = self.shards.iter().flatten().map(|slot| slot.place());
+        let places = self.shards.iter().flatten().map(Slot::place);
         for place in places.filter(|place| !place.is_tombstone() && wanted(*place)) {
             each(&Record::decode(&place.item(bucket)?)?);
         }
@@ -406,15 +427,15 @@ pub(super) fn cut<'a>(bucket: &Bucket<'a>, scan: Scan) -> (Vec<Subtree<'a>>, usi
 }
 
 /// The records of a part.
-struct Part<W> {
+struct Part<W, K> {
     /// Ordered by shard, and within one by revision.
-    slots: Vec<Slot>,
+    slots: Vec<Slot<K>>,
     /// Where each shard's slots end.
     ends: Vec<usize>,
     watch: W,
 }
 
-impl<W> Part<W> {
+impl<W, K: Copy + Default> Part<W, K> {
     fn read<'a>(
         part: &Subtree<'a>,
         prints: Prints,
@@ -423,7 +444,7 @@ impl<W> Part<W> {
         progress: &dyn Progress,
     ) -> Result<Self, Error>
     where
-        W: Watch<'a>,
+        W: Watch<'a, Kept = K>,
     {
         let mut found = Vec::new();
         let mut done = 0;
@@ -445,7 +466,8 @@ impl<W> Part<W> {
                     Ok(record) => {
                         watch.record(&record);
                         let place = RecordRef::new(&item, &record);
-                        found.push(Slot::new(prints.of(record.kv.key), place));
+                        let kept = watch.keep(&record);
+                        found.push(Slot::new(prints.of(record.kv.key), place, kept));
                     }
                     Err(error) => watch.undecodable(&item, error)?,
                 }
@@ -460,7 +482,7 @@ impl<W> Part<W> {
 }
 
 /// Orders slots by shard, those of one shard staying in their order; and where each shard ends.
-fn by_shard(found: &[Slot]) -> (Vec<Slot>, Vec<usize>) {
+fn by_shard<K: Copy + Default>(found: &[Slot<K>]) -> (Vec<Slot<K>>, Vec<usize>) {
     let mut ends = vec![0; SHARDS];
     for slot in found {
         if let Some(count) = ends.get_mut(slot.shard()) {
@@ -474,7 +496,7 @@ fn by_shard(found: &[Slot]) -> (Vec<Slot>, Vec<usize>) {
         end += *count;
         *count = end;
     }
-    let mut slots = vec![Slot::new([0; 3], RecordRef(0)); found.len()];
+    let mut slots = vec![Slot::default(); found.len()];
     for slot in found {
         if let Some(at) = next.get_mut(slot.shard())
             && let Some(place) = slots.get_mut(*at)
@@ -489,11 +511,11 @@ fn by_shard(found: &[Slot]) -> (Vec<Slot>, Vec<usize>) {
 /// Takes `slots`, which are in revision order, into their shard's table.
 fn take<'a, W: Watch<'a>>(
     bucket: &Bucket<'a>,
-    table: &mut HashTable<Slot>,
+    table: &mut HashTable<Slot<W::Kept>>,
     watch: &mut W,
-    slots: &[Slot],
+    slots: &[Slot<W::Kept>],
 ) -> Result<(), Error> {
-    let record = |slot: &Slot| Record::decode(&slot.place().item(bucket)?);
+    let record = |slot: &Slot<W::Kept>| Record::decode(&slot.place().item(bucket)?);
     for slot in slots {
         let print = slot.fingerprint;
         let entry = table.entry(
@@ -504,7 +526,9 @@ fn take<'a, W: Watch<'a>>(
         match entry {
             Entry::Occupied(mut entry) => {
                 if W::SUCCESSIONS {
-                    watch.pair(&record(entry.get())?, &record(slot)?);
+                    if !W::settled(Some(entry.get().kept), slot.kept) {
+                        watch.pair(&record(entry.get())?, &record(slot)?);
+                    }
                 } else if slot.place().is_tombstone() {
                     entry.remove();
                     continue;
@@ -513,7 +537,9 @@ fn take<'a, W: Watch<'a>>(
             }
             Entry::Vacant(entry) => {
                 if W::SUCCESSIONS {
-                    watch.first(&record(slot)?);
+                    if !W::settled(None, slot.kept) {
+                        watch.first(&record(slot)?);
+                    }
                 } else if slot.place().is_tombstone() {
                     continue;
                 }

@@ -9,6 +9,7 @@ mod diff;
 mod error;
 mod hash;
 mod index;
+mod known;
 pub mod log;
 mod record;
 pub mod rules;

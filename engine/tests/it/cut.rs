@@ -30,23 +30,23 @@ type Change = (u8, Option<(Vec<u8>, i64)>);
 
 /// A record of the model.
 #[derive(Clone, Debug, PartialEq)]
-struct Modelled {
-    at: RecordKey,
-    kv: KeyValue,
+pub struct Modelled {
+    pub at: RecordKey,
+    pub kv: KeyValue,
 }
 
 impl Modelled {
-    fn pair(&self) -> (Vec<u8>, Vec<u8>) {
+    pub fn pair(&self) -> (Vec<u8>, Vec<u8>) {
         (self.at.encode(), self.kv.encode_to_vec())
     }
 }
 
 /// A store: its records, its leases and up to where it is compacted.
 #[derive(Clone, Debug)]
-struct Model {
-    records: Vec<Modelled>,
+pub struct Model {
+    pub records: Vec<Modelled>,
     leases: BTreeSet<i64>,
-    compacted: Option<i64>,
+    pub compacted: Option<i64>,
 }
 
 fn name(key: u8) -> Vec<u8> {
@@ -59,7 +59,7 @@ fn name(key: u8) -> Vec<u8> {
 
 impl Model {
     /// What a store holds after `transactions`, as etcd numbers them.
-    fn of(transactions: &[Vec<Change>], leases: BTreeSet<i64>) -> Self {
+    pub fn of(transactions: &[Vec<Change>], leases: BTreeSet<i64>) -> Self {
         let mut live: BTreeMap<Vec<u8>, KeyValue> = BTreeMap::new();
         let mut records = Vec::new();
         let mut main = 1;
@@ -101,13 +101,13 @@ impl Model {
         Self { records, leases, compacted: None }
     }
 
-    fn current(&self) -> i64 {
+    pub fn current(&self) -> i64 {
         let last = self.records.last().map_or(0, |record| record.at.revision.main);
         last.max(self.compacted.unwrap_or(-1)).max(1)
     }
 
     /// Each key's newest record at `revision`, if that is no deletion.
-    fn live(&self, revision: i64) -> BTreeMap<Vec<u8>, &Modelled> {
+    pub fn live(&self, revision: i64) -> BTreeMap<Vec<u8>, &Modelled> {
         let mut live = BTreeMap::new();
         for record in self.records.iter().filter(|record| record.at.revision.main <= revision) {
             live.insert(record.kv.key.clone(), record);
@@ -117,7 +117,7 @@ impl Model {
     }
 
     /// The store after a compaction to `revision`.
-    fn compact(&self, revision: i64) -> Model {
+    pub fn compact(&self, revision: i64) -> Model {
         let live: BTreeSet<Vec<u8>> =
             self.live(revision).values().map(|record| record.at.encode()).collect();
         let stays = |record: &&Modelled| {
@@ -131,7 +131,7 @@ impl Model {
     }
 
     /// The file of it, with a bucket etcd does not know beside its own.
-    fn file(&self) -> Vec<u8> {
+    pub fn file(&self) -> Vec<u8> {
         let options = Options {
             page_size: etcdsnap_engine::bolt::write::PageSize::new(1024).unwrap(),
             ..Options::default()
@@ -228,7 +228,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 /// A store that may be compacted; leases 1 to 3 exist, 4 and 5 do not.
-fn model() -> impl Strategy<Value = Model> {
+pub fn model() -> impl Strategy<Value = Model> {
     let transactions = proptest::collection::vec(proptest::collection::vec(change(), 1..4), 0..60);
     (transactions, any::<prop::sample::Index>(), any::<bool>()).prop_map(
         |(transactions, at, compacted)| {

@@ -241,11 +241,14 @@ fn treemap(db: &DbFacts<'_>, shares: &[Share]) -> Markup {
         return html! {};
     }
     html! {
-        div.tree {
-            @for (tile, rect) in tiles.iter().zip(squarified(&weights, 2.4)) {
-                // Large groups show what is in them.
-                @let open = tile.within.len() > 1 && rect.w * rect.h > 300.0 && rect.h > 16.0;
-                (rectangle(tile, rect, open, total))
+        // Shapes that are square on a wide screen are not on a narrow one: each has its own.
+        @for (class, aspect) in [("tree wide-only", 2.4), ("tree narrow-only", 0.68)] {
+            div class=(class) {
+                @for (tile, rect) in tiles.iter().zip(squarified(&weights, aspect)) {
+                    // Large groups show what is in them.
+                    @let open = tile.within.len() > 1 && rect.w * rect.h > 300.0 && rect.h > 12.0;
+                    (rectangle(tile, rect, open, aspect, total))
+                }
             }
         }
         ul.legend {
@@ -256,7 +259,7 @@ fn treemap(db: &DbFacts<'_>, shares: &[Share]) -> Markup {
     }
 }
 
-fn rectangle(tile: &Tile, rect: Rect, open: bool, total: u64) -> Markup {
+fn rectangle(tile: &Tile, rect: Rect, open: bool, aspect: f64, total: u64) -> Markup {
     let Rect { x, y, w, h } = rect;
     let Weight { bytes: size, past, keys } = tile.weight;
     let place = format!("left:{x:.3}%;top:{y:.3}%;width:{w:.3}%;height:{h:.3}%");
@@ -274,8 +277,8 @@ fn rectangle(tile: &Tile, rect: Rect, open: bool, total: u64) -> Markup {
                     div.title { bdi { (tile.name) } " " (bytes(size)) }
                     div.in {
                         @let weights: Vec<u64> = tile.within.iter().map(|tile| tile.weight.bytes).collect();
-                        @for (inner, rect) in tile.within.iter().zip(squarified(&weights, w / h * 2.4)) {
-                            (rectangle(inner, rect, false, total))
+                        @for (inner, rect) in tile.within.iter().zip(squarified(&weights, w / h * aspect)) {
+                            (rectangle(inner, rect, false, aspect, total))
                         }
                     }
                 } @else {

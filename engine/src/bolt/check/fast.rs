@@ -10,6 +10,7 @@ use crate::{
         layout,
         page::{Leaf, Node},
         pages::PageSet,
+        walk::AHEAD,
     },
     progress::Progress,
 };
@@ -154,6 +155,9 @@ impl<'a> Checker<'a, '_> {
         let mut done = 0;
         while let Some(part) = stack.pop() {
             ensure(!self.progress.interrupted())?;
+            if let Some(soon) = stack.iter().rev().nth(AHEAD - 1) {
+                self.db.prefetch(soon.page);
+            }
             let mut children = Vec::new();
             if self.children(part, &mut children)? {
                 stack.extend(children.into_iter().rev());

@@ -16,6 +16,7 @@ use crate::{
         layout,
         page::{Branch, Leaf, Node},
         pages::PageSet,
+        walk::AHEAD,
     },
     progress::Progress,
 };
@@ -272,6 +273,9 @@ impl<'a> Walk<'a, '_> {
                 while let Some(id) = stack.pop() {
                     if self.progress.interrupted() {
                         break;
+                    }
+                    if let Some(soon) = stack.iter().rev().nth(AHEAD - 1) {
+                        self.db.prefetch(*soon);
                     }
                     self.page(id, number, &mut below, &mut found);
                     stack.extend(below.drain(..).rev());
