@@ -15,6 +15,13 @@ Example:
   etcdsnap restore backup.db --data-dir /restored --rev 81234 --dry-run
   etcdsnap restore backup.db --data-dir /restored --drop-prefix /registry/events/ --compact";
 
+const REDACT_HELP: &str = "Gone: values, password hashes, names and addresses of members, free pages and slack that are no records, whatever could not be \
+understood. Kept: pages, sizes, revisions, leases, ids, versions, names of buckets, users and roles, and keys unless --redact-keys is given. \
+The copy shows the same findings; where it does not, that is said. A digest that was right is right, one that was wrong is wrong.
+
+Example:
+  etcdsnap redact /var/lib/etcd/member/snap/db to-share.db --redact-keys";
+
 /// Inspect, verify, snapshot and restore etcd data offline: no etcd, no network, nothing read is changed.
 #[derive(Debug, Parser)]
 #[command(
@@ -164,6 +171,14 @@ pub enum Command {
         after_help = "With several data dirs of one cluster it says which to recover from and where they differ.\n\nExample:\n  etcdsnap doctor /backup/cp1 /backup/cp2 /backup/cp3"
     )]
     Doctor(Doctor),
+    /// Write a copy to share in a bug report: same structure, sizes and revisions, no values.
+    #[command(after_help = REDACT_HELP)]
+    Redact(Redact),
+    /// One self-contained HTML page: verdict, page map, space, history, members, findings.
+    #[command(
+        after_help = "The page loads nothing and sends nothing. It shows keys, not values.\n\nExample:\n  etcdsnap report /var/lib/etcd -o report.html"
+    )]
+    Report(Report),
     /// How long each job takes, on your file or one made up, beside etcdutl and bbolt where they are on PATH.
     #[command(
         after_help = "Jobs: status, hashkv, check, verify, save, restore, restore-all (three members), compact. Each is run alone, as a command, after the input was read once; ours and theirs in turn. RSSANON is memory that is no file.\n\nExample:\n  etcdsnap bench backup.db --rounds 7"
@@ -503,6 +518,42 @@ pub struct Compact {
     /// Which state of it.
     #[command(flatten)]
     pub reading: Reading,
+}
+
+/// Arguments of `redact`.
+#[derive(Debug, Args)]
+pub struct Redact {
+    /// A data dir, a member dir, a db file or a snapshot; of a data dir the db file, without its WAL.
+    pub path: PathBuf,
+    /// Where the copy goes.
+    pub out: PathBuf,
+    /// Replace keys too, each path segment by one of its shape; without it keys stay.
+    #[arg(long)]
+    pub redact_keys: bool,
+    /// What keys are replaced by depends on this text, so that two files are redacted alike; keep it to yourself. [default:
+    /// another one each time]
+    #[arg(long, value_name = "TEXT", requires = "redact_keys")]
+    pub seed: Option<String>,
+    /// Verify, say what would be written, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Accepted and without effect: the copy is of the db file.
+    #[arg(long, hide = true)]
+    pub no_wal: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The input.
+    #[command(flatten)]
+    pub input: Input,
+    /// Where the page goes; `-` for standard output.
+    #[arg(short, long = "output", value_name = "FILE")]
+    pub out: PathBuf,
+    /// Read everything, say what would be written, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Arguments of `bench`.

@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, panic, process::ExitCode};
 
-use etcdsnap_engine::{bolt, mvcc, restore, rewrite, snapshot};
+use etcdsnap_engine::{bolt, mvcc, redact, restore, rewrite, snapshot};
 
 use crate::{
     input::NotReplayed,
@@ -94,6 +94,8 @@ pub fn fail_code(error: &anyhow::Error) -> Exit {
         } else if let Some(error) = cause.downcast_ref::<restore::Error>() {
             error.is_damage()
         } else if let Some(error) = cause.downcast_ref::<rewrite::Error>() {
+            error.is_damage()
+        } else if let Some(redact::Error::Bolt(error)) = cause.downcast_ref::<redact::Error>() {
             error.is_damage()
         } else if let Some(error) = cause.downcast_ref::<mvcc::Error>() {
             error.is_damage()

@@ -107,11 +107,7 @@ impl Input {
             ));
         }
         let located = datadir::locate(path)?;
-        let access = if context.global.no_mmap {
-            Access::Read
-        } else {
-            Access::Map(FaultGuard::install().context("map files; --no-mmap reads them")?)
-        };
+        let access = Self::access(context)?;
         let source = Source::open(&located.db, access)
             .with_context(|| format!("open {}", located.db.display()))?;
         let input = Self { located, source, raft: None };
@@ -288,6 +284,15 @@ impl Input {
             }
             (None, _) => anyhow::Error::new(error).context(path.to_string()),
         }
+    }
+
+    /// How its files are read.
+    pub fn access(context: &Context) -> Result<Access> {
+        Ok(if context.global.no_mmap {
+            Access::Read
+        } else {
+            Access::Map(FaultGuard::install().context("map files; --no-mmap reads them")?)
+        })
     }
 
     /// What kind of input it is.

@@ -13,6 +13,7 @@ pub mod mvcc;
 pub mod pb;
 pub mod progress;
 pub mod raw;
+pub mod redact;
 pub mod replay;
 pub mod restore;
 pub mod rewrite;

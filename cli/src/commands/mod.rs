@@ -18,6 +18,8 @@ mod leases;
 mod members;
 mod page;
 mod pages;
+mod redact;
+mod report;
 mod restore;
 mod save;
 mod status;
@@ -117,6 +119,8 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Buckets(args) => buckets::run(&context, &args),
         Command::Top(args) => top::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
+        Command::Redact(args) => redact::run(&context, &args),
+        Command::Report(args) => report::run(&context, &args),
         Command::Bench(args) => bench::run(&context, &args),
         Command::Demo => demo::run(&context),
     }

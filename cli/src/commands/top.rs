@@ -59,19 +59,19 @@ impl From<&Tally> for Records {
 /// Bytes of the database; all but the first add up to the first.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Bytes {
-    total: u64,
-    live: u64,
-    superseded: u64,
-    deleted: u64,
-    later: u64,
-    other_buckets: u64,
+pub struct Bytes {
+    pub total: u64,
+    pub live: u64,
+    pub superseded: u64,
+    pub deleted: u64,
+    pub later: u64,
+    pub other_buckets: u64,
     /// Page headers, branches, metas and a stored freelist.
-    structure: u64,
+    pub structure: u64,
     /// What pages in use leave empty.
-    slack: u64,
-    free: u64,
-    unreachable: u64,
+    pub slack: u64,
+    pub free: u64,
+    pub unreachable: u64,
 }
 
 #[derive(Serialize)]
@@ -484,7 +484,7 @@ fn prefix_json(one: &PrefixUse<'_>) -> PrefixJson {
 }
 
 /// Every byte of the database, once.
-fn account(usage: &Usage<'_>, map: &PageMap, page_size: u64) -> Bytes {
+pub fn account(usage: &Usage<'_>, map: &PageMap, page_size: u64) -> Bytes {
     let (total, counts) = (&usage.total, map.counts());
     let (mut used, mut allocated, mut other_buckets) = (0_u64, 0_u64, 0_u64);
     let mut records_inline = true;

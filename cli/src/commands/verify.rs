@@ -39,13 +39,7 @@ pub fn run(context: &Context, args: &Inputs) -> Result<Answer> {
     let mut answer = Answer::sound(String::new());
     for path in &args.paths {
         let verified = ask(context, path, &args.reading, |input| {
-            input.file_db()?;
-            let mut verification = verify(&input.image(), Limits::default(), &context.ui)
-                .map_err(|error| input.explain(error))?;
-            if let Some((detail, findings)) = wal(input) {
-                verification.add("wal", detail, findings);
-            }
-            Ok((verification, input.located().member.is_some()))
+            Ok((judged(context, input)?, input.located().member.is_some()))
         });
         match verified {
             Ok((verification, member)) => {
@@ -73,6 +67,17 @@ pub fn run(context: &Context, args: &Inputs) -> Result<Answer> {
         }
     }
     Ok(answer)
+}
+
+/// Verifies the database of `input` and, of a member, its WAL.
+pub fn judged(context: &Context, input: &Input) -> Result<Verification> {
+    input.file_db()?;
+    let mut verification = verify(&input.image(), Limits::default(), &context.ui)
+        .map_err(|error| input.explain(error))?;
+    if let Some((detail, findings)) = wal(input) {
+        verification.add("wal", detail, findings);
+    }
+    Ok(verification)
 }
 
 /// What there is to say of a member's WAL; `None` when it was not looked at.

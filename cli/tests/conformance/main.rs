@@ -49,6 +49,7 @@ mod planned;
 mod point_in_time;
 mod promoted;
 mod records;
+mod redacted;
 mod restore_flags;
 mod restoring;
 mod run;
@@ -87,6 +88,7 @@ fn main() {
     killed::trials(&mut suite);
     written::trials(&mut suite);
     inside::trials(&mut suite);
+    redacted::trials(&mut suite);
     fixtures::trials(&mut suite);
     crashed::trials(&mut suite);
     torn::trials(&mut suite);

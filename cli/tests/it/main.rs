@@ -6,5 +6,7 @@ mod facts;
 mod golden;
 mod inside;
 mod places;
+mod redacting;
+mod reporting;
 mod shell;
 mod wal;

@@ -105,18 +105,20 @@ impl<'a> Page<'a> {
     /// # Errors
     /// When it names another id or has flags that bbolt does not know.
     pub fn alone(id: PageId, bytes: &'a [u8]) -> Result<Self, Error> {
-        let header = PageHeader::parse(Raw::new(bytes)).ok_or(Error::BeyondEnd {
-            page: id,
-            offset: 0,
-            len: bytes.len() as u64,
-        })?;
-        if header.id != id.0 {
-            return Err(Error::PageIdDiffers { page: id, found: header.id });
+        let len = bytes.len() as u64;
+        let page = Self::claimed(id, bytes).ok_or(Error::BeyondEnd { page: id, offset: 0, len })?;
+        if page.header.id != id.0 {
+            return Err(Error::PageIdDiffers { page: id, found: page.header.id });
         }
-        if !header.flags.is_known() {
-            return Err(Error::UnknownFlags { page: id, flags: header.flags });
+        if !page.header.flags.is_known() {
+            return Err(Error::UnknownFlags { page: id, flags: page.header.flags });
         }
-        Ok(Self::new(id, header, bytes))
+        Ok(page)
+    }
+
+    /// `bytes` taken for page `id`, as for pages that no tree reaches: nothing is checked but that there is a header.
+    pub fn claimed(id: PageId, bytes: &'a [u8]) -> Option<Self> {
+        Some(Self { id, header: PageHeader::parse(Raw::new(bytes))?, bytes })
     }
 
     /// Physical pages it takes, overflow included.

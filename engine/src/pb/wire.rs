@@ -156,6 +156,44 @@ impl<'a> EntryRef<'a> {
     }
 }
 
+/// A field of a message as it is stored, whatever it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The field's number.
+    pub field: u32,
+    /// How its value is stored.
+    pub kind: SpanKind,
+    /// Where its value stands, from the start of the message; of [`SpanKind::Bytes`] without the length before it.
+    pub value: std::ops::Range<usize>,
+}
+
+/// How a field's value is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpanKind {
+    /// A variable-length integer.
+    Varint,
+    /// Four or eight bytes.
+    Fixed,
+    /// Bytes, text or a message.
+    Bytes,
+    /// A group, from behind its opening key to behind its closing key.
+    Group,
+}
+
+/// The fields of a message in order; the last one says where the message stops to be one.
+pub fn spans(bytes: &[u8]) -> impl Iterator<Item = Result<Span, WireError>> {
+    let mut fields = Fields::new(bytes);
+    let mut ended = false;
+    std::iter::from_fn(move || {
+        if ended {
+            return None;
+        }
+        let span = fields.span().transpose()?;
+        ended = span.is_err();
+        Some(span)
+    })
+}
+
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
 const BYTES: u8 = 2;
@@ -248,6 +286,24 @@ impl<'a> Fields<'a> {
         self.expect(key, VARINT)?;
         // Every decoder drops the upper half silently.
         self.varint().map(|value| value as u32)
+    }
+
+    fn span(&mut self) -> Result<Option<Span>, WireError> {
+        let Some(key) = self.key()? else { return Ok(None) };
+        let start = self.offset;
+        self.skip(key)?;
+        let (kind, start) = match key.wire_type {
+            VARINT => (SpanKind::Varint, start),
+            FIXED64 | FIXED32 => (SpanKind::Fixed, start),
+            GROUP_START => (SpanKind::Group, start),
+            // `skip` has read the length, so it can be read again.
+            _ => {
+                let mut again = Fields { bytes: self.bytes, offset: start };
+                again.varint()?;
+                (SpanKind::Bytes, again.offset)
+            }
+        };
+        Ok(Some(Span { field: key.field, kind, value: start..self.offset }))
     }
 
     /// Passes over a field, groups included.

@@ -12,6 +12,8 @@ mod mapped;
 mod members;
 mod named;
 mod patch;
+mod readable;
+mod redact;
 mod replay;
 mod restored;
 mod rules;

@@ -8,9 +8,11 @@
 
 mod predict;
 mod prefix;
+mod readable;
 
 pub use predict::{Prediction, Rewritten};
 pub use prefix::Grouping;
+pub use readable::{Readable, Stretch, Timeline, readable};
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 

@@ -1,0 +1,198 @@
+//! `redact`: a copy to share, without values.
+
+use std::{fs::File, io::Read as _, path::Path};
+
+use anyhow::{Context as _, Result, anyhow};
+use etcdsnap_engine::{
+    datadir::Kind,
+    finding::Finding,
+    redact::{Error, KeyMap, Keys, Redacted, redact_file},
+    staging::{Filesystem, Space},
+};
+use serde::Serialize;
+
+use super::{
+    Context,
+    save::{dry, free_file},
+};
+use crate::{
+    args::{Format, Reading, Redact},
+    exit::{Answer, Exit},
+    input::Input,
+    output::{self, FindingJson, PlannedJson, Table},
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Json<'a> {
+    dry_run: bool,
+    path: String,
+    kind: &'static str,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    keys: &'static str,
+    /// Pages that were not understood, as ranges without their ends.
+    blanked_pages: u64,
+    blanked: Vec<[u64; 2]>,
+    /// Absent when nothing was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    same_findings: Option<bool>,
+    findings: Vec<FindingJson<'a>>,
+    lost: Vec<FindingJson<'a>>,
+    gained: Vec<FindingJson<'a>>,
+    #[serde(flatten)]
+    planned: PlannedJson,
+}
+
+/// Renders the copy beside its target, verifies it, compares what is found in both, renames it.
+pub fn run(context: &Context, args: &Redact) -> Result<Answer> {
+    if args.out == Path::new("-") {
+        return Err(anyhow!("name the file to write: it is read back before it gets its name"));
+    }
+    free_file(context, &args.path, &args.out)?;
+    let keys = keys(args)?;
+    let reading = Reading { no_wal: true, ..Reading::default() };
+    let input = Input::open(context, &args.path, &reading)?;
+    let on = Filesystem::of(&args.out);
+    let target = (!args.dry_run).then_some(args.out.as_path());
+    let settled = || input.settle().map_err(std::io::Error::other);
+    let access = Input::access(context)?;
+    let redacted = redact_file(&input.image(), &keys, target, access, &context.ui, settled);
+    let redacted = redacted.map_err(|error| match error {
+        Error::Bolt(error) => input.explain(error),
+        other => other.into(),
+    })?;
+    let needed = Space::of([(&on, redacted.bytes)]);
+    if args.dry_run {
+        needed.iter().try_for_each(Space::check).context("nothing was written")?;
+    }
+    say(context, args, &input, &redacted);
+    let exit = if redacted.damaged { Exit::Damage } else { Exit::Sound };
+    Ok(Answer::new(render(context.global.format, args, &input, &redacted, &needed)?, exit))
+}
+
+fn keys(args: &Redact) -> Result<Keys> {
+    if !args.redact_keys {
+        return Ok(Keys::Keep);
+    }
+    let mut secret = args.seed.clone().unwrap_or_default().into_bytes();
+    if args.seed.is_none() {
+        secret.resize(32, 0);
+        File::open("/dev/urandom")
+            .and_then(|mut random| random.read_exact(&mut secret))
+            .context("random numbers from /dev/urandom; --seed does without")?;
+    }
+    Ok(Keys::Replace(KeyMap::new(&secret)))
+}
+
+/// What to know before it is shared.
+fn say(context: &Context, args: &Redact, input: &Input, redacted: &Redacted) {
+    if !args.redact_keys {
+        context.warn(
+            "note: keys are kept, and with them what their names say; --redact-keys replaces them",
+        );
+    }
+    if input.located().member.is_some() {
+        context.warn("note: the WAL is not in the copy; it holds values, do not share it");
+    }
+    if redacted.blanked_pages > 0 {
+        let ranges: Vec<String> = redacted
+            .blanked
+            .iter()
+            .take(5)
+            .map(|range| match range.end - range.start {
+                1 => range.start.to_string(),
+                _ => format!("{} to {}", range.start, range.end - 1),
+            })
+            .collect();
+        let more = if redacted.blanked.len() > 5 { ", …" } else { "" };
+        context.warn(&format!(
+            "note: {} pages were not understood and are blanked: {}{more}",
+            redacted.blanked_pages,
+            ranges.join(", ")
+        ));
+    }
+    let differences = [(&redacted.lost, "does not show"), (&redacted.gained, "shows besides")];
+    for (findings, how) in differences {
+        for finding in findings.iter().take(5) {
+            context.warn(&format!("warning: the copy {how}: {}", output::finding(finding)));
+        }
+        if findings.len() > 5 {
+            context.warn(&format!("warning: and {} more that the copy {how}", findings.len() - 5));
+        }
+    }
+}
+
+fn is_same(redacted: &Redacted) -> bool {
+    redacted.lost.is_empty() && redacted.gained.is_empty()
+}
+
+fn render(
+    format: Format,
+    args: &Redact,
+    input: &Input,
+    redacted: &Redacted,
+    needed: &[Space],
+) -> Result<String> {
+    let files = [(args.out.clone(), redacted.bytes)];
+    let path = args.out.display().to_string();
+    let kind = if input.kind() == Kind::Snapshot { "snapshot" } else { "db" };
+    let sha256 = redacted.digest.map(|digest| digest.to_string());
+    let keys = if args.redact_keys { "replaced" } else { "kept" };
+    let same = (!args.dry_run).then(|| is_same(redacted));
+    let shown = [
+        ("Path", output::escape(&path)),
+        ("Kind", kind.to_owned()),
+        ("Size", redacted.bytes.to_string()),
+        ("Keys", keys.to_owned()),
+        ("Findings", redacted.findings.len().to_string()),
+        ("Same findings", same.map_or_else(|| "-".to_owned(), |same| same.to_string())),
+        ("Pages blanked", redacted.blanked_pages.to_string()),
+        ("SHA256", sha256.clone().unwrap_or_default()),
+    ];
+    Ok(match format {
+        Format::Simple if args.dry_run => dry(&files, needed),
+        Format::Simple => {
+            let findings = match (redacted.findings.len(), is_same(redacted)) {
+                (0, true) => "sound as the original".to_owned(),
+                (count, true) => format!("with the same {count} findings as the original"),
+                _ => "whose findings differ from the original's".to_owned(),
+            };
+            format!(
+                "wrote {} without values, keys {keys}, {findings}, to {}\n",
+                output::bytes(redacted.bytes),
+                output::escape(&path)
+            )
+        }
+        Format::Table => {
+            let mut table = Table::new(&["FIELD", "VALUE"]).left();
+            shown.into_iter().for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
+            table.render()
+        }
+        Format::Fields => output::fields(&shown),
+        Format::Json => {
+            let (findings, lost, gained) =
+                (list(&redacted.findings), list(&redacted.lost), list(&redacted.gained));
+            output::json(&Json {
+                dry_run: args.dry_run,
+                path,
+                kind,
+                bytes: redacted.bytes,
+                sha256,
+                keys,
+                blanked_pages: redacted.blanked_pages,
+                blanked: redacted.blanked.iter().map(|range| [range.start, range.end]).collect(),
+                same_findings: same,
+                findings,
+                lost,
+                gained,
+                planned: PlannedJson::new(&files, needed),
+            })?
+        }
+    })
+}
+
+fn list(findings: &[Finding]) -> Vec<FindingJson<'_>> {
+    findings.iter().map(FindingJson::from).collect()
+}

@@ -1,0 +1,153 @@
+//! `report`: one page that says what a file is, whether it is sound, and what fills it.
+//!
+//! [`gather`] reads, [`page`] writes HTML. The page needs nothing but itself: no network, no fonts, a few lines of script
+//! that show which page the pointer is on. Texts of strangers are escaped twice: what a terminal or a browser would obey
+//! or hide becomes visible, and all of it is text to the HTML.
+
+mod gather;
+mod history;
+mod map;
+mod member;
+mod page;
+mod space;
+mod treemap;
+
+use std::{
+    io::Write as _,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+use etcdsnap_engine::{
+    finding::Severity,
+    progress::{Progress as _, Step},
+    staging::{Filesystem, IoError, Space, Stage},
+};
+use serde::Serialize;
+
+use super::{
+    Context,
+    save::{dry, free_file},
+};
+use crate::{
+    args::{Format, Report},
+    exit::{Answer, Exit},
+    input::ask,
+    output::{self, PlannedJson, Table},
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Json {
+    dry_run: bool,
+    path: String,
+    bytes: u64,
+    sound: bool,
+    findings: usize,
+    /// Of the db file or snapshot that was read.
+    sha256: String,
+    #[serde(flatten)]
+    planned: PlannedJson,
+}
+
+/// What a report was made of.
+struct Made {
+    html: String,
+    sound: bool,
+    findings: usize,
+    damage: usize,
+    sha256: String,
+}
+
+/// Reads, writes the page beside its target, renames it.
+pub fn run(context: &Context, args: &Report) -> Result<Answer> {
+    let to_stdout = args.out == Path::new("-");
+    if !to_stdout {
+        free_file(context, &args.input.path, &args.out)?;
+    }
+    let now = now()?;
+    let made = ask(context, &args.input.path, &args.input.reading, |input| {
+        let facts = gather::gather(context, input)?;
+        let findings = &facts.verification.findings;
+        let damage = findings.iter().filter(|found| found.severity == Severity::Damage).count();
+        Ok(Made {
+            html: page::page(input, &facts, now),
+            sound: facts.verification.is_sound(),
+            findings: findings.len(),
+            damage,
+            sha256: facts.files.first().map(|file| file.sha256.to_string()).unwrap_or_default(),
+        })
+    })?;
+    let exit = if made.sound { Exit::Sound } else { Exit::Damage };
+    if to_stdout {
+        return Ok(Answer::new(made.html, exit));
+    }
+    let bytes = made.html.len() as u64;
+    let space = Space::of([(&Filesystem::of(&args.out), bytes)]);
+    space.iter().try_for_each(Space::check)?;
+    if !args.dry_run {
+        write(context, &args.out, made.html.as_bytes())?;
+    }
+    Ok(Answer::new(render(context.global.format, args, &made, &space)?, exit))
+}
+
+/// The time, or the one that builds that must come out alike are given.
+fn now() -> Result<SystemTime> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(seconds) => seconds
+            .parse()
+            .ok()
+            .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+            .context("SOURCE_DATE_EPOCH is no number of seconds"),
+        Err(_) => Ok(SystemTime::now()),
+    }
+}
+
+fn write(context: &Context, target: &Path, html: &[u8]) -> Result<()> {
+    context.ui.step(Step::Create, target);
+    let stage = Stage::file(target)?;
+    context.ui.step(Step::Write, stage.path());
+    stage.handle().write_all(html).map_err(IoError::at("write", stage.path()))?;
+    context.ui.step(Step::Sync, stage.path());
+    stage.handle().sync_all().map_err(IoError::at("sync", stage.path()))?;
+    context.ui.step(Step::Rename, target);
+    Ok(stage.commit()?)
+}
+
+fn render(format: Format, args: &Report, made: &Made, space: &[Space]) -> Result<String> {
+    let path = args.out.display().to_string();
+    let bytes = made.html.len() as u64;
+    let files = [(args.out.clone(), bytes)];
+    let verdict =
+        if made.sound { "sound".to_owned() } else { format!("DAMAGED, {} findings", made.damage) };
+    let shown = [
+        ("Path", output::escape(&path)),
+        ("Size", bytes.to_string()),
+        ("Sound", made.sound.to_string()),
+        ("Findings", made.findings.to_string()),
+        ("SHA256", made.sha256.clone()),
+    ];
+    Ok(match format {
+        Format::Simple if args.dry_run => dry(&files, space),
+        Format::Simple => {
+            let input = args.input.path.display().to_string();
+            format!("{}: {verdict}; see {}\n", output::escape(&input), output::escape(&path))
+        }
+        Format::Table => {
+            let mut table = Table::new(&["FIELD", "VALUE"]).left();
+            shown.into_iter().for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
+            table.render()
+        }
+        Format::Fields => output::fields(&shown),
+        Format::Json => output::json(&Json {
+            dry_run: args.dry_run,
+            path,
+            bytes,
+            sound: made.sound,
+            findings: made.findings,
+            sha256: made.sha256.clone(),
+            planned: PlannedJson::new(&files, space),
+        })?,
+    })
+}
