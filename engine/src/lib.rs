@@ -16,6 +16,7 @@ pub mod raw;
 pub mod replay;
 pub mod restore;
 pub mod rewrite;
+pub mod salvage;
 pub mod schema;
 pub mod snapfile;
 pub mod snapshot;

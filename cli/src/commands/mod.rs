@@ -14,6 +14,7 @@ mod keys;
 mod leases;
 mod members;
 mod restore;
+mod salvage;
 mod save;
 mod status;
 mod told;
@@ -104,6 +105,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Members(args) => members::run(&context, &args),
         Command::Wal(args) => wal::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
+        Command::Salvage(args) => salvage::run(&context, &args),
         Command::Bench(args) => bench::run(&context, &args),
         Command::Demo => demo::run(&context),
     }

@@ -17,7 +17,9 @@ pub mod freelist;
 pub mod layout;
 pub mod meta;
 pub mod page;
+pub mod page_set;
 pub mod patch;
+pub mod salvage;
 pub mod walk;
 pub mod write;
 

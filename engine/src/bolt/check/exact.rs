@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use super::pages::PageSet;
+use crate::bolt::page_set::PageSet;
 use crate::{
     bolt::{
         Db, Error, PageId,

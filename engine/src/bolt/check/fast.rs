@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::pages::PageSet;
+use crate::bolt::page_set::PageSet;
 use crate::{
     bolt::{
         Db, Error, PageId,

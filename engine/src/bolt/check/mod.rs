@@ -6,7 +6,6 @@
 
 mod exact;
 mod fast;
-mod pages;
 
 use super::{Db, Error, freelist::Freelist, meta::MetaError};
 use crate::{

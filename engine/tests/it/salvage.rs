@@ -1,0 +1,139 @@
+//! Salvage of damaged databases. The danger: a record that could be read and is left behind, a deleted key that comes
+//! back in silence, a value that nobody ever wrote.
+
+use std::{collections::BTreeMap, io::Cursor};
+
+use etcdsnap_engine::{
+    bolt::{Db, check::check},
+    finding::Severity,
+    limits::Limits,
+    mvcc::{KeyIndex, KeySpace},
+    progress::Silent,
+    salvage::{Options, Report, Salvage, doubtful},
+    schema::Store,
+    snapshot::{Image, verify},
+};
+use fastrand::Rng;
+
+use crate::{
+    broken::{Damage, live, records, untouched},
+    members::databases,
+};
+
+const FIXTURES: [&str; 6] =
+    ["clean-34", "clean-37", "crashed-35", "crashed-36", "kube-36", "authon-36"];
+
+/// The db of a real member.
+fn db(name: &str) -> Vec<u8> {
+    let found = databases(name).into_iter().find(|(path, _)| path.ends_with("snap/db"));
+    found.unwrap().1
+}
+
+fn saved(bytes: &[u8], options: Options) -> Option<(Vec<u8>, Report)> {
+    let mut salvage = Salvage::read(bytes, options, &Silent).unwrap();
+    let txid = salvage.txid();
+    let unsealed = salvage.write(Cursor::new(Vec::new()), &Silent).ok()?;
+    let out = unsealed.seal(txid).unwrap().0.into_inner();
+    Some((out, salvage.report().clone()))
+}
+
+/// Share of the records on untouched pages, of all records, of keys; and how many keys are doubtful.
+#[derive(Default)]
+struct Share {
+    records: (usize, usize),
+    keys: (usize, usize),
+    doubtful: usize,
+}
+
+fn judge(name: &str, bytes: &[u8], broken: &[u8], share: &mut Share) {
+    let wanted = untouched(bytes, broken);
+    let Some((out, report)) = saved(broken, Options::default()) else {
+        assert!(wanted.is_empty(), "{name}: nothing saved, {} records are there", wanted.len());
+        return;
+    };
+    let db = Db::from_bytes(&out, Limits::default()).unwrap();
+    let found = check(&db, &Silent).unwrap();
+    assert!(found.is_empty(), "{name}: {found:?}");
+    let verification = verify(&Image::without_trailer(&out), Limits::default(), &Silent).unwrap();
+    let damage = verification.findings.iter().find(|one| one.severity == Severity::Damage);
+    assert!(damage.is_none(), "{name}: {damage:?}");
+
+    let (before, after) = (records(bytes), records(&out));
+    let lost =
+        wanted.iter().find(|(key, value)| after.get(*key).map(|is| &is.value) != Some(value));
+    assert!(lost.is_none(), "{name}: record {:02x?} is left behind: {report:#?}", lost.unwrap().0);
+    for (key, is) in &after {
+        if before.get(key).is_some_and(|was| was.value == is.value) {
+            continue;
+        }
+        let stands = broken
+            .windows(key.len() + is.value.len())
+            .any(|at| at.starts_with(key) && at.ends_with(&is.value));
+        assert!(stands, "{name}: record {key:02x?} is in no file");
+    }
+    let doubted = doubtful(&db, &report, None, &Silent).unwrap();
+    let doubted: BTreeMap<_, _> = doubted.into_iter().map(|one| (one.key, one.doubt)).collect();
+    let (was, is) = (live(bytes), live(&out));
+    for (key, revision) in &is {
+        assert!(
+            was.get(key) == Some(revision) || doubted.contains_key(key),
+            "{name}: key {} at {revision}, which was {:?}, is not doubtful: {report:#?}",
+            key.escape_ascii(),
+            was.get(key)
+        );
+    }
+    assert!(
+        broken == bytes || !report.is_whole() || after.len() == before.len(),
+        "{name}: {report:#?}"
+    );
+    share.records.0 += before.keys().filter(|key| after.contains_key(*key)).count();
+    share.records.1 += before.len();
+    share.keys.0 += was.iter().filter(|(key, revision)| is.get(*key) == Some(revision)).count();
+    share.keys.1 += was.len();
+    share.doubtful += doubted.len();
+}
+
+#[test]
+fn what_stands_on_intact_pages_is_saved_and_the_rest_is_doubtful_whatever_the_damage() {
+    let seed = std::env::var("ETCDSNAP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    let times = std::env::var("ETCDSNAP_TIMES").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let mut rng = Rng::with_seed(seed);
+    let mut shares: BTreeMap<Damage, Share> = BTreeMap::new();
+    for fixture_name in FIXTURES {
+        let bytes = db(fixture_name);
+        for damage in Damage::ALL {
+            for time in 0..times {
+                let broken = damage.done_to(&bytes, &mut rng);
+                let name = format!("{fixture_name} {} {time}", damage.name());
+                judge(&name, &bytes, &broken, shares.entry(damage).or_default());
+            }
+        }
+    }
+    for (damage, Share { records, keys, doubtful }) in shares {
+        let percent = |(of, all): (usize, usize)| 100.0 * of as f64 / all as f64;
+        println!(
+            "{:<10} records {:>6.2} %, keys {:>6.2} %, doubtful {:>6.2} %",
+            damage.name(),
+            percent(records),
+            percent(keys),
+            percent((doubtful, keys.1))
+        );
+    }
+}
+
+#[test]
+fn of_an_undamaged_file_everything_is_saved_and_nothing_said() {
+    for name in FIXTURES {
+        let bytes = db(name);
+        let (out, report) = saved(&bytes, Options::default()).unwrap();
+        assert!(report.is_whole(), "{name}: {report:#?}");
+        let hash = |bytes: &[u8]| {
+            let db = Db::from_bytes(bytes, Limits::default()).unwrap();
+            etcdsnap_engine::content::status_hash(&db, &Silent).unwrap()
+        };
+        assert_eq!(hash(&bytes), hash(&out), "{name}");
+        let db = Db::from_bytes(&out, Limits::default()).unwrap();
+        let space = KeySpace::open(&Store::new(db)).unwrap();
+        assert!(KeyIndex::build(space.bucket(), i64::MAX, &Silent).unwrap().live_keys() > 0);
+    }
+}
