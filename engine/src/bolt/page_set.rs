@@ -24,6 +24,13 @@ impl PageSet {
         self.word(id).is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
     }
 
+    /// Takes `id` out.
+    pub fn remove(&self, id: PageId) {
+        if let Some(word) = self.word(id) {
+            word.fetch_and(!(1_u64 << (id.0 % 64)), Ordering::Relaxed);
+        }
+    }
+
     /// Whether `id` is in.
     pub fn contains(&self, id: PageId) -> bool {
         self.word(id).is_some_and(|word| word.load(Ordering::Relaxed) & (1_u64 << (id.0 % 64)) != 0)

@@ -322,6 +322,7 @@ impl<'a> Gatherer<'_, 'a> {
             holes: Vec::new(),
             hole_count: 0,
             doubt_below: None,
+            missing_below_mark: false,
             runs: Vec::new(),
             buckets,
             revision: 0,

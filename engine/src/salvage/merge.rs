@@ -112,6 +112,8 @@ pub(super) struct Merged {
     pub(super) found_records: u64,
     pub(super) superseded: u64,
     pub(super) last: Option<RecordKey>,
+    /// Whether records may be missing at or below the compaction mark, where nothing but they themselves is lost.
+    pub(super) missing_below_mark: bool,
 }
 
 /// Greater than every record.
@@ -546,7 +548,9 @@ impl<'a> Merge<'_, 'a> {
             || self.space.adjacent.contains(last, key)
             || of_tree && !broken && gap.is_some_and(|gap| gap.from == key) && !crosses
             || trust.nothing_unknown && counts;
-        if !proven && key.revision.main > trust.mark.unwrap_or(-1) {
+        if !proven && key.revision.main <= trust.mark.unwrap_or(-1) {
+            self.out.missing_below_mark |= crosses || broken;
+        } else if !proven {
             let after = before.map(|(last, _)| last.revision);
             self.hole(Hole { after, before: Some(key.revision), certain: !counts }, key);
         }

@@ -191,6 +191,9 @@ pub struct Report {
     pub hole_count: u64,
     /// A hole behind everything or behind this revision makes older keys doubtful; `None` when none does.
     pub doubt_below: Option<RecordKey>,
+    /// Whether records at or below the compaction mark may be missing: their keys are lost, and no other key is doubtful
+    /// for it.
+    pub missing_below_mark: bool,
     /// Records that are doubtful, in revision order.
     pub runs: Vec<Run>,
     /// All buckets, in name order.
@@ -224,6 +227,7 @@ impl Report {
         self.cut_records == 0
             && self.hole_count == 0
             && self.doubt_below.is_none()
+            && !self.missing_below_mark
             && self.runs.is_empty()
             && self.found_records == 0
             && matches!(self.tree, Tree::OfMeta { newest: true, .. })

@@ -95,6 +95,7 @@ impl Salvage<'_> {
         report.tree_records = merged.tree_records;
         report.found_records = merged.found_records;
         report.superseded = merged.superseded;
+        report.missing_below_mark = merged.missing_below_mark;
         report.revision = merged.last.map_or(0, |key| key.revision.main);
         let gaps = report.lost_pages.iter().any(|lost| lost.bucket == bucket::KEY);
         let from = match (report.tree_records, report.found_records) {

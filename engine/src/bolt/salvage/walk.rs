@@ -46,6 +46,8 @@ pub enum Why {
     NoNode,
     /// It is a page of a tree, but its keys belong elsewhere.
     OtherKeys,
+    /// It is a leaf where the tree is deeper: what should be there was below a branch.
+    Shallow,
     /// The tree leads there twice.
     Again,
     /// Some of its elements are damaged; the others are read.
@@ -62,6 +64,7 @@ impl Why {
             Why::OutOfBounds => "out of bounds",
             Why::NoNode => "neither branch nor leaf",
             Why::OtherKeys => "its keys belong elsewhere",
+            Why::Shallow => "a leaf where a branch belongs",
             Why::Again => "referenced twice",
             Why::Elements => "some of its elements are damaged",
             Why::TooDeep => "too deep",
@@ -75,6 +78,8 @@ struct Walker<'p, 'a> {
     within: (&'a [u8], Option<&'a [u8]>),
     high_water_mark: u64,
     tree: Tree<'a>,
+    /// Of each leaf.
+    depths: Vec<u8>,
 }
 
 /// A page to be visited, and the keys that may be below it.
@@ -101,7 +106,14 @@ pub fn walk<'a>(
     reached: &PageSet,
     progress: &dyn Progress,
 ) -> Result<Tree<'a>, Error> {
-    let mut walker = Walker { pages, reached, within, high_water_mark, tree: Tree::default() };
+    let mut walker = Walker {
+        pages,
+        reached,
+        within,
+        high_water_mark,
+        tree: Tree::default(),
+        depths: Vec::new(),
+    };
     let mut stack = vec![Visit { page: root, from: &[], to: None, depth: 0 }];
     let mut visited = 0_u32;
     while let Some(visit) = stack.pop() {
@@ -113,7 +125,7 @@ pub fn walk<'a>(
             walker.missing(visit, why);
         }
     }
-    Ok(walker.tree)
+    Ok(walker.level())
 }
 
 impl<'a> Walker<'_, 'a> {
@@ -124,6 +136,44 @@ impl<'a> Walker<'_, 'a> {
 
     fn missing(&mut self, Visit { page, from, to, .. }: Visit<'a>, why: Why) {
         self.tree.gaps.push(Gap { at: self.tree.leaves.len(), from, to, page, why });
+    }
+
+    /// The tree without leaves that are less deep than others: a reference was changed, and whatever it led to is missing.
+    fn level(mut self) -> Tree<'a> {
+        let deepest = self.depths.iter().copied().max().unwrap_or(0);
+        if self.depths.iter().all(|depth| *depth == deepest) {
+            return self.tree;
+        }
+        let walked = std::mem::take(&mut self.tree.leaves);
+        let mut gaps = std::mem::take(&mut self.tree.gaps).into_iter().peekable();
+        let ends = |page: PageId| match self.pages.node(page, self.high_water_mark) {
+            Some(NodeAt::Leaf(leaf)) => leaf.ends(),
+            _ => None,
+        };
+        for (at, page) in walked.iter().enumerate() {
+            while let Some(gap) = gaps.next_if(|gap| gap.at <= at) {
+                self.tree.gaps.push(Gap { at: self.tree.leaves.len(), ..gap });
+            }
+            if self.depths.get(at) == Some(&deepest) {
+                self.tree.leaves.push(*page);
+                continue;
+            }
+            self.reached.remove(*page);
+            let next_gap = gaps.peek().filter(|gap| gap.at == at + 1).map(|gap| gap.from);
+            let to = next_gap.or_else(|| walked.get(at + 1).and_then(|next| Some(ends(*next)?.0)));
+            // Its own keys may stand anywhere in the range.
+            let before = at.checked_sub(1).and_then(|before| walked.get(before));
+            self.tree.gaps.push(Gap {
+                at: self.tree.leaves.len(),
+                from: before.and_then(|before| Some(ends(*before)?.1)).unwrap_or_default(),
+                to,
+                page: *page,
+                why: Why::Shallow,
+            });
+        }
+        let rest = self.tree.leaves.len();
+        self.tree.gaps.extend(gaps.map(|gap| Gap { at: rest, ..gap }));
+        self.tree
     }
 
     fn visit(&mut self, visit: Visit<'a>, stack: &mut Vec<Visit<'a>>) -> Result<(), Why> {
@@ -174,6 +224,7 @@ impl<'a> Walker<'_, 'a> {
                     self.missing(visit, Why::Elements);
                 }
                 self.tree.leaves.push(id);
+                self.depths.push(u8::try_from(depth).unwrap_or(u8::MAX));
             }
             NodeAt::Branch(branch) => {
                 let mut to = to;
