@@ -147,6 +147,11 @@ pub enum Command {
         after_help = "With several data dirs of one cluster it says which to recover from and where they differ.\n\nExample:\n  etcdsnap doctor /backup/cp1 /backup/cp2 /backup/cp3"
     )]
     Doctor(Doctor),
+    /// Key records that are still in the file and not in its database: deleted, compacted, overwritten.
+    #[command(
+        after_help = "Looks at free pages, the older meta's tree, what is left of overwritten pages, slack and the tail behind the database; of a data dir at its db file. What was found may be old, deleted or never committed: nothing here is live data.\n\nExample:\n  etcdsnap carve backup.db /registry/secrets/ -w json"
+    )]
+    Carve(Carve),
     /// A bootable data dir, or a db, from whatever can still be read of a damaged one, and a loss report.
     #[command(after_help = SALVAGE_HELP)]
     Salvage(Box<Salvage>),
@@ -450,6 +455,25 @@ pub struct Membership {
     /// Peer URLs of this member, separated by commas.
     #[arg(long, default_value = "http://localhost:2380")]
     pub initial_advertise_peer_urls: String,
+}
+
+/// Arguments of `carve`.
+#[derive(Debug, Args)]
+pub struct Carve {
+    /// A data dir, a member dir, a db file or a snapshot, damaged or not.
+    pub path: PathBuf,
+    /// Only keys that begin with this.
+    #[arg(default_value = "", hide_default_value = true)]
+    pub prefix: std::ffi::OsString,
+    /// Stop after this many records.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Show how long values are instead of the values.
+    #[arg(long)]
+    pub no_values: bool,
+    /// Accepted and without effect: what is free is free in the db file.
+    #[arg(long, hide = true)]
+    pub no_wal: bool,
 }
 
 /// Arguments of `salvage`.

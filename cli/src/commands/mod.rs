@@ -4,6 +4,7 @@ mod alarms;
 mod auth;
 mod bench;
 mod beside;
+mod carve;
 mod check;
 mod compact;
 mod demo;
@@ -105,6 +106,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Members(args) => members::run(&context, &args),
         Command::Wal(args) => wal::run(&context, &args),
         Command::Doctor(args) => doctor::run(&context, &args),
+        Command::Carve(args) => carve::run(&context, &args),
         Command::Salvage(args) => salvage::run(&context, &args),
         Command::Bench(args) => bench::run(&context, &args),
         Command::Demo => demo::run(&context),

@@ -346,7 +346,7 @@ impl<'a> Gatherer<'_, 'a> {
         let mut take = |leaf: Found<'a>| {
             for piece in leaf.pieces() {
                 match piece {
-                    Piece::Whole(item) if !item.is_bucket() => {
+                    Piece::Whole(item) if small::fits(name, &item) => {
                         records.insert(item.key.to_vec(), item.value.to_vec());
                     }
                     _ => whole = false,

@@ -9,8 +9,9 @@
 //! proves that it was compacted away. And what stood next to each other in one intact leaf or tree has nothing between
 //! it: that tells lost records from revisions that never had one. What rests on less is said to be doubtful.
 //!
-//! Every byte of every record comes verbatim from the file.
+//! Every byte of every record comes verbatim from the file. [`Carver`] lists what free pages and slack still hold.
 
+mod carve;
 mod gather;
 mod merge;
 mod record;
@@ -19,6 +20,7 @@ mod root;
 mod small;
 mod write;
 
+pub use carve::{Carved, Carver, Certainty, Origin};
 pub use gather::{Options, Salvage};
 pub use report::{BucketFrom, BucketReport, CutRecord, Doubt, Hole, LostPages, Report, Run, Tree};
 pub use write::{Doubtful, doubtful};

@@ -62,6 +62,45 @@ pub(super) fn bucket_of(item: &Item<'_>) -> Option<&'static str> {
     (item.value.is_empty() && alarm).then_some(bucket::ALARM)
 }
 
+/// Whether `item` can be a record of bucket `name`; servers stop at some that cannot. What a later etcd may have added is
+/// let through.
+pub(super) fn fits(name: &[u8], item: &Item<'_>) -> bool {
+    let named = |known: &str| name == known.as_bytes();
+    if item.is_bucket() {
+        return false;
+    }
+    if named(bucket::AUTH_USERS) {
+        return authpb::User::decode(item.value).is_ok_and(|user| user.name == item.key);
+    }
+    if named(bucket::AUTH_ROLES) {
+        return authpb::Role::decode(item.value).is_ok_and(|role| role.name == item.key);
+    }
+    if [bucket::LEASE, bucket::MEMBERS, bucket::MEMBERS_REMOVED].into_iter().any(named) {
+        return bucket_of(item).is_some_and(named);
+    }
+    if named(bucket::ALARM) {
+        return AlarmMember::decode(item.key).is_ok();
+    }
+    if [bucket::META, bucket::CLUSTER, bucket::AUTH].into_iter().any(named) {
+        let known = [
+            meta::CONSISTENT_INDEX,
+            meta::TERM,
+            meta::CONF_STATE,
+            meta::STORAGE_VERSION,
+            meta::SCHEDULED_COMPACT,
+            meta::FINISHED_COMPACT,
+            meta::CLUSTER_VERSION,
+            meta::DOWNGRADE,
+            auth::ENABLED,
+            auth::REVISION,
+        ];
+        let known = known.iter().any(|known| known.as_bytes() == item.key);
+        let name = item.key.iter().all(u8::is_ascii_graphic);
+        return if known { bucket_of(item).is_some_and(named) } else { name };
+    }
+    true
+}
+
 fn is_id(text: &str) -> bool {
     u64::from_str_radix(text, 16).is_ok_and(|id| format!("{id:x}") == text)
 }
