@@ -54,9 +54,11 @@ fn deleted_is_found(line: Line, dir: &Path) -> Result<()> {
         gateway.call("kv/put", &body)?;
     }
     let all = json!({"key": key(SECRET.as_bytes()), "range_end": key(b"carve-me.")});
-    let deleted = gateway.call("kv/deleterange", &all)?;
-    let revision = deleted["header"]["revision"].as_str().context("no revision")?.to_owned();
-    gateway.call("kv/put", &json!({"key": key(b"other"), "value": key(b"stays")}))?;
+    gateway.call("kv/deleterange", &all)?;
+    // Behind the deletion: one at the mark itself stays, and names its key.
+    let other = json!({"key": key(b"other"), "value": key(b"stays")});
+    let put = gateway.call("kv/put", &other)?;
+    let revision = put["header"]["revision"].as_str().context("no revision")?.to_owned();
     gateway.call("kv/compaction", &json!({"revision": revision, "physical": true}))?;
     // The compaction is committed, and its pages are free, with one of the next commits.
     std::thread::sleep(std::time::Duration::from_millis(400));

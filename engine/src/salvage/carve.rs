@@ -17,7 +17,7 @@ use crate::{
     bolt::{
         self, Bucket, Db, Error as BoltError, Item, PageId,
         page_set::PageSet,
-        salvage::{Candidate, NodeAt, Pages, Piece, scan, walk},
+        salvage::{Budget, Candidate, NodeAt, Pages, Piece, scan, walk},
     },
     limits::Limits,
     pb::wire::KeyValueRef,
@@ -362,13 +362,14 @@ fn reach(
     reached: &PageSet,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
+    let budget = Budget::of(pages);
     let mut roots = vec![root];
     let mut seen: HashMap<u64, ()> = HashMap::new();
     while let Some(root) = roots.pop() {
         if seen.insert(root.0, ()).is_some() {
             continue;
         }
-        let tree = walk(pages, root, high_water_mark, (&[], None), reached, progress)?;
+        let tree = walk(pages, root, high_water_mark, (&[], None), reached, &budget, progress)?;
         // Buckets stand in the root's few leaves; the leaves of the key space are not opened for that.
         for leaf in tree.leaves.iter().take(MOST_ROOT_LEAVES) {
             let Some(NodeAt::Leaf(leaf)) = pages.node(*leaf, high_water_mark) else { continue };

@@ -16,7 +16,7 @@ use crate::{
     bolt::{
         self, PageId, layout,
         page_set::PageSet,
-        salvage::{self, Candidate, Found, Gap, NodeAt, Pages, Piece, scan, walk},
+        salvage::{self, Budget, Candidate, Found, Gap, NodeAt, Pages, Piece, scan, walk},
     },
     progress::Progress,
     rewrite::Records,
@@ -45,6 +45,7 @@ struct Followed<'a> {
     keys: salvage::Tree<'a>,
     inline_keys: Option<Found<'a>>,
     reached: PageSet,
+    budget: Budget,
 }
 
 impl<'a> Salvage<'a> {
@@ -78,10 +79,12 @@ impl<'a> Gatherer<'_, 'a> {
         let mut followed = Vec::new();
         for (at, meta) in self.pages.metas().iter().enumerate() {
             let tree = Tree::OfMeta { slot: meta.slot, txid: meta.txid.0, newest: at == 0 };
+            let budget = Budget::of(&self.pages);
+            let high = meta.high_water_mark.0;
             let (root, reached) =
-                Root::read(&self.pages, meta.root, meta.high_water_mark.0, tree, self.progress)?;
+                Root::read(&self.pages, meta.root, high, tree, &budget, self.progress)?;
             if at == 0 || root.is_useful() {
-                followed.push(self.follow(root, reached)?);
+                followed.push(self.follow(root, reached, budget)?);
             }
         }
         let mut lost_pages = Vec::new();
@@ -109,7 +112,11 @@ impl<'a> Gatherer<'_, 'a> {
         if followed.is_empty() {
             let all = scan(&self.pages, &none, self.progress)?;
             for root in recognised(&self.pages, &all).into_iter().take(2) {
-                followed.push(self.follow(root, PageSet::new(self.pages.count()))?);
+                followed.push(self.follow(
+                    root,
+                    PageSet::new(self.pages.count()),
+                    Budget::of(&self.pages),
+                )?);
             }
             candidates = Some(all);
         }
@@ -126,19 +133,31 @@ impl<'a> Gatherer<'_, 'a> {
         self.assemble(options, followed, &candidates, found, loose, lost_pages, &unusable)
     }
 
-    fn follow(&self, root: Root<'a>, reached: PageSet) -> Result<Followed<'a>, Error> {
+    fn follow(
+        &self,
+        root: Root<'a>,
+        reached: PageSet,
+        budget: Budget,
+    ) -> Result<Followed<'a>, Error> {
         let mut keys = salvage::Tree::default();
         let mut inline_keys = None;
         match root.buckets.get(bucket::KEY.as_bytes()) {
             Some(Named::Tree(page)) => {
                 let all = (&[][..], None);
-                keys =
-                    walk(&self.pages, *page, root.high_water_mark, all, &reached, self.progress)?;
+                keys = walk(
+                    &self.pages,
+                    *page,
+                    root.high_water_mark,
+                    all,
+                    &reached,
+                    &budget,
+                    self.progress,
+                )?;
             }
             Some(Named::Inline(leaf)) => inline_keys = Some(*leaf),
             _ => {}
         }
-        Ok(Followed { root, keys, inline_keys, reached })
+        Ok(Followed { root, keys, inline_keys, reached, budget })
     }
 
     /// The leaves of bucket `key` among `candidates`, and the records of other buckets.
@@ -364,6 +383,7 @@ impl<'a> Gatherer<'_, 'a> {
                     of.root.high_water_mark,
                     all,
                     &of.reached,
+                    &of.budget,
                     self.progress,
                 )?;
                 lost_pages.extend(tree.gaps.iter().map(|gap| lost(gap, text)));

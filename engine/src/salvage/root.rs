@@ -7,7 +7,7 @@ use crate::{
     bolt::{
         Error, PageId, layout,
         page_set::PageSet,
-        salvage::{Candidate, Found, Gap, NodeAt, Pages, Piece, walk},
+        salvage::{Budget, Candidate, Found, Gap, NodeAt, Pages, Piece, walk},
     },
     progress::Progress,
     raw::Raw,
@@ -48,10 +48,11 @@ impl<'a> Root<'a> {
         page: PageId,
         high_water_mark: u64,
         tree: Tree,
+        budget: &Budget,
         progress: &dyn Progress,
     ) -> Result<(Self, PageSet), Error> {
         let reached = PageSet::new(pages.count());
-        let walked = walk(pages, page, high_water_mark, (&[], None), &reached, progress)?;
+        let walked = walk(pages, page, high_water_mark, (&[], None), &reached, budget, progress)?;
         let mut root = Self {
             tree,
             high_water_mark,

@@ -16,4 +16,4 @@ mod walk;
 pub use found::{Found, Piece, Pieces};
 pub use pages::{Branches, NodeAt, Pages, Sizing};
 pub use scan::{Candidate, scan};
-pub use walk::{Gap, Tree, Why, walk};
+pub use walk::{Budget, Gap, Tree, Why, walk};

@@ -1,5 +1,7 @@
 //! A tree as far as it stands.
 
+use std::cell::Cell;
+
 use super::{
     super::{Error, PageId, page_set::PageSet},
     Found, NodeAt, Pages,
@@ -54,6 +56,8 @@ pub enum Why {
     Elements,
     /// It is deeper than any tree.
     TooDeep,
+    /// More pages were refused than the file has.
+    Costly,
 }
 
 impl Why {
@@ -68,13 +72,33 @@ impl Why {
             Why::Again => "referenced twice",
             Why::Elements => "some of its elements are damaged",
             Why::TooDeep => "too deep",
+            Why::Costly => "not looked at: too many references lead astray",
         }
+    }
+}
+
+/// Bytes of pages that may be looked at. A sound tree takes each once; what is looked at and refused takes it too, so
+/// that no hostile file has a large page looked at for each of many references to it.
+#[derive(Debug)]
+pub struct Budget(Cell<u64>);
+
+impl Budget {
+    /// For all the walks through one tree of buckets.
+    pub fn of(pages: &Pages<'_>) -> Self {
+        Self(Cell::new((pages.bytes().len() as u64).saturating_mul(4)))
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), Why> {
+        let left = self.0.get().checked_sub(bytes as u64).ok_or(Why::Costly)?;
+        self.0.set(left);
+        Ok(())
     }
 }
 
 struct Walker<'p, 'a> {
     pages: &'p Pages<'a>,
     reached: &'p PageSet,
+    budget: &'p Budget,
     within: (&'a [u8], Option<&'a [u8]>),
     high_water_mark: u64,
     tree: Tree<'a>,
@@ -104,11 +128,13 @@ pub fn walk<'a>(
     high_water_mark: u64,
     within: (&'a [u8], Option<&'a [u8]>),
     reached: &PageSet,
+    budget: &Budget,
     progress: &dyn Progress,
 ) -> Result<Tree<'a>, Error> {
     let mut walker = Walker {
         pages,
         reached,
+        budget,
         within,
         high_water_mark,
         tree: Tree::default(),
@@ -187,11 +213,15 @@ impl<'a> Walker<'_, 'a> {
         if depth > DEPTH {
             return Err(Why::TooDeep);
         }
+        if self.reached.contains(page) {
+            return Err(Why::Again);
+        }
         let node = self.pages.node(page, self.high_water_mark).ok_or(Why::NoNode)?;
         let (own_id, id, bytes) = match &node {
             NodeAt::Leaf(leaf) => (leaf.own_id, leaf.page, leaf.bytes()),
             NodeAt::Branch(branch) => (branch.own_id, branch.page, branch.bytes()),
         };
+        self.budget.take(bytes.len())?;
         let fits = match &node {
             NodeAt::Leaf(leaf) => {
                 leaf.count() == 0 || leaf.ends().is_some_and(|ends| within(ends, from, to))
