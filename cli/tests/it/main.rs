@@ -5,5 +5,6 @@ mod crashed;
 mod facts;
 mod golden;
 mod places;
+mod salvage;
 mod shell;
 mod wal;

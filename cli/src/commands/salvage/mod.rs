@@ -112,15 +112,17 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     };
     write(context, &mut salvage, &file, len)?;
     input.settle()?;
+    // A staged file is open for writing alone.
+    let file = match &staged {
+        Some(stage) => File::open(stage.path()).context("read back what was written")?,
+        None => file,
+    };
     let label = args.output.as_path();
     let saved = if context.global.no_mmap {
-        Source::read_file(&file, label)?
+        Source::read_file(&over(&file)?, label)?
     } else {
-        Source::map_file(
-            &file,
-            label,
-            FaultGuard::install().context("map files; --no-mmap reads them")?,
-        )?
+        let guard = FaultGuard::install().context("map files; --no-mmap reads them")?;
+        Source::map_file(&file, label, guard)?
     };
     let report = salvage.report().clone();
     let (saved, applied) = wal::apply(context, args, &input, saved, &report)?;
@@ -164,11 +166,13 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
         done.plan = Some(plan);
     } else if let Some(stage) = staged {
         if done.wal.count() > 0 {
-            io::copy(&mut &*saved.bytes(), &mut over(&file)?).context("write the WAL's changes")?;
+            let mut changed = saved.bytes();
+            io::copy(&mut changed, &mut over(stage.handle())?)
+                .context("write the WAL's changes")?;
         }
-        file.sync_all().context("sync what was written")?;
+        stage.handle().sync_all().context("sync what was written")?;
         if let Some(owner) = args.owner {
-            owner.take(&file).context("set the owner")?;
+            owner.take(stage.handle()).context("set the owner")?;
         }
         settled()?;
         stage.commit()?;

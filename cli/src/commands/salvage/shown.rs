@@ -214,7 +214,7 @@ fn simple(done: &Done) -> String {
         );
     }
     match &done.wal {
-        Applied::None => {}
+        Applied::None | Applied::Entries { count: 0, .. } => {}
         Applied::Entries { count, after } => {
             text += &format!("  WAL: {count} entries behind entry {after} were applied\n");
         }
