@@ -214,3 +214,55 @@ fn what_is_free_comes_back_only_when_asked_for_and_then_in_doubt() {
         assert!(known || doubted.iter().any(|one| one.key == key), "{}", key.escape_ascii());
     }
 }
+
+/// A leaf of put records of keys `k` and the revision, at page `id`.
+fn leaf_page(id: u64, revisions: &[u8]) -> Vec<u8> {
+    let (mut table, mut data) = (Vec::new(), Vec::new());
+    for (at, main) in revisions.iter().enumerate() {
+        let key = [&[0, 0, 0, 0, 0, 0, 0, *main, b'_'][..], &[0; 8]].concat();
+        let name = format!("k{main}");
+        let mut value = vec![0x0a, name.len() as u8];
+        value.extend(name.as_bytes());
+        value.extend([0x10, *main, 0x18, *main, 0x20, 1, 0x2a, 1, *main]);
+        let pos = (revisions.len() - at) * 16 + data.len();
+        for field in [0, pos, key.len(), value.len()] {
+            table.extend(u32::try_from(field).unwrap().to_le_bytes());
+        }
+        data.extend(key);
+        data.extend(value);
+    }
+    let mut page = id.to_le_bytes().to_vec();
+    page.extend(2_u16.to_le_bytes());
+    page.extend(u16::try_from(revisions.len()).unwrap().to_le_bytes());
+    page.extend([0; 4]);
+    page.extend(table);
+    page.extend(data);
+    page.resize(4096, 0);
+    page
+}
+
+#[test]
+fn a_leaf_that_spans_a_revision_and_lacks_it_proves_that_it_was_compacted_away() {
+    let old = leaf_page(2, &[2, 3, 4, 5]);
+    // The same leaf later: 3 was compacted away, 6 is new.
+    let new = leaf_page(3, &[2, 4, 5, 6]);
+    let bytes = [vec![0; 8192], old.clone(), new].concat();
+    let keys = |bytes: &[u8], options| {
+        let (out, report) = saved(bytes, options).unwrap();
+        let names = live(&out).into_keys().map(|key| String::from_utf8(key).unwrap());
+        (names.collect::<Vec<_>>().join(" "), report)
+    };
+    let (names, report) = keys(&bytes, Options::default());
+    assert_eq!((names.as_str(), report.superseded), ("k2 k4 k5 k6", 1));
+    let (names, _) = keys(&bytes, Options { include_freed: true });
+    assert_eq!(names, "k2 k3 k4 k5 k6");
+    // One that is damaged, or stands elsewhere, proves nothing.
+    let mut elsewhere = leaf_page(9, &[2, 4, 5, 6]);
+    let (names, _) =
+        keys(&[vec![0; 8192], old.clone(), elsewhere.clone()].concat(), Options::default());
+    assert_eq!(names, "k2 k3 k4 k5 k6");
+    elsewhere[0] = 3;
+    elsewhere[16 + 16 + 8] = 0;
+    let (names, _) = keys(&[vec![0; 8192], old, elsewhere].concat(), Options::default());
+    assert_eq!(names, "k2 k3 k4 k5 k6");
+}

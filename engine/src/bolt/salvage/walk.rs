@@ -184,7 +184,11 @@ impl<'a> Walker<'_, 'a> {
                 self.tree.leaves.push(*page);
                 continue;
             }
-            self.reached.remove(*page);
+            if let Some(NodeAt::Leaf(leaf)) = self.pages.node(*page, self.high_water_mark) {
+                for more in 0..self.pages.pages_of(leaf.bytes().len()) {
+                    self.reached.remove(PageId(page.0 + more));
+                }
+            }
             let next_gap = gaps.peek().filter(|gap| gap.at == at + 1).map(|gap| gap.from);
             let to = next_gap.or_else(|| walked.get(at + 1).and_then(|next| Some(ends(*next)?.0)));
             // Its own keys may stand anywhere in the range.
