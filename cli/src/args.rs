@@ -22,6 +22,16 @@ The copy shows the same findings; where it does not, that is said. A digest that
 Example:
   etcdsnap redact /var/lib/etcd/member/snap/db to-share.db --redact-keys";
 
+const SALVAGE_HELP: &str = "What the tree still leads to is read from there; ranges of keys it lost are filled with pages that are recognised by \
+their content. A record of a free page is left out where a newer one or a compaction speaks against it. Exit code 1: something is lost or \
+doubtful, and the report says what. Try it with --dry-run first.
+
+Example:
+  etcdsnap salvage /backup/evidence-cp1 --output /restored --dry-run
+  etcdsnap salvage broken.db --output /restored --name cp1 --initial-cluster cp1=https://10.0.0.1:2380 \\
+    --initial-advertise-peer-urls https://10.0.0.1:2380 --initial-cluster-token again-1 -w json > loss.json
+  etcdsnap salvage broken.db --output saved.db";
+
 /// Inspect, verify, snapshot and restore etcd data offline: no etcd, no network, nothing read is changed.
 #[derive(Debug, Parser)]
 #[command(
@@ -179,6 +189,14 @@ pub enum Command {
         after_help = "The page loads nothing and sends nothing. It shows keys, not values.\n\nExample:\n  etcdsnap report /var/lib/etcd -o report.html"
     )]
     Report(Report),
+    /// Key records that are still in the file and not in its database: deleted, compacted, overwritten.
+    #[command(
+        after_help = "Looks at free pages, the older meta's tree, what is left of overwritten pages, slack and the tail behind the database; of a data dir at its db file. What was found may be old, deleted or never committed: nothing here is live data.\n\nExample:\n  etcdsnap carve backup.db /registry/secrets/ -w json"
+    )]
+    Carve(Carve),
+    /// A bootable data dir, or a db, from whatever can still be read of a damaged one, and a loss report.
+    #[command(after_help = SALVAGE_HELP)]
+    Salvage(Box<Salvage>),
     /// How long each job takes, on your file or one made up, beside etcdutl and bbolt where they are on PATH.
     #[command(
         after_help = "Jobs: status, hashkv, check, verify, save, restore, restore-all (three members), compact. Each is run alone, as a command, after the input was read once; ours and theirs in turn. RSSANON is memory that is no file.\n\nExample:\n  etcdsnap bench backup.db --rounds 7"
@@ -629,17 +647,9 @@ fn owner(text: &str) -> Result<Owner, String> {
     }
 }
 
-/// Arguments of `restore`: etcdutl's, and ours.
+/// Who the members of the new cluster are.
 #[derive(Debug, Args)]
-pub struct Restore {
-    /// A snapshot, a stopped or crashed member's data dir, or its db file.
-    pub path: PathBuf,
-    /// The data dir to make; it must not exist or be empty. [default: NAME.etcd]
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// Make every member's data dir, as ROOT/NAME; ROOT must not exist or be empty.
-    #[arg(long, value_name = "ROOT", conflicts_with_all = ["data_dir", "name", "initial_advertise_peer_urls"])]
-    pub all_members: Option<PathBuf>,
+pub struct Membership {
     /// Name of this member.
     #[arg(long, default_value = "default")]
     pub name: String,
@@ -652,6 +662,87 @@ pub struct Restore {
     /// Peer URLs of this member, separated by commas.
     #[arg(long, default_value = "http://localhost:2380")]
     pub initial_advertise_peer_urls: String,
+}
+
+/// Arguments of `carve`.
+#[derive(Debug, Args)]
+pub struct Carve {
+    /// A data dir, a member dir, a db file or a snapshot, damaged or not.
+    pub path: PathBuf,
+    /// Only keys that begin with this.
+    #[arg(default_value = "", hide_default_value = true)]
+    pub prefix: std::ffi::OsString,
+    /// Stop after this many records.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Show how long values are instead of the values.
+    #[arg(long)]
+    pub no_values: bool,
+    /// Accepted and without effect: what is free is free in the db file.
+    #[arg(long, hide = true)]
+    pub no_wal: bool,
+}
+
+/// Arguments of `salvage`.
+#[derive(Debug, Args)]
+pub struct Salvage {
+    /// A damaged data dir, member dir, db file or snapshot.
+    pub path: PathBuf,
+    /// The data dir to make, which must not exist or be empty; a name that ends in .db is the db file to make.
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Make every member's data dir, as DIR/NAME.
+    #[arg(long, conflicts_with_all = ["name", "initial_advertise_peer_urls"])]
+    pub all_members: bool,
+    /// Who the members are.
+    #[command(flatten)]
+    pub membership: Membership,
+    /// Where the WAL goes; with --all-members, to DIR/NAME. [default: OUTPUT/member/wal]
+    #[arg(long, value_name = "DIR")]
+    pub wal_dir: Option<PathBuf>,
+    /// Use records of free pages too, superseded and compacted ones, where nothing newer of their key is known: deleted keys come back.
+    #[arg(long)]
+    pub include_freed: bool,
+    /// Leave out alarms, which would keep the new cluster from writing.
+    #[arg(long)]
+    pub clear_alarms: bool,
+    /// How much to raise the revision, so that no client sees an old one twice.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub bump_revision: u64,
+    /// Mark the raised revision as compacted. Needed with --bump-revision.
+    #[arg(long)]
+    pub mark_compacted: bool,
+    /// Give everything that is made to this user and group, by number.
+    #[arg(long, value_name = "UID:GID", value_parser = owner)]
+    pub owner: Option<Owner>,
+    /// Say what can be saved and what would be written, and write nothing but an unnamed temporary file.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not apply the WAL, even where it connects.
+    #[arg(long)]
+    pub no_wal: bool,
+    /// The WAL of the damaged member, when it is not in its member dir.
+    #[arg(long, value_name = "DIR", conflicts_with = "no_wal")]
+    pub source_wal_dir: Option<PathBuf>,
+    /// How far the WAL is applied. [default: all for a single voter, known otherwise]
+    #[arg(long, value_enum, value_name = "HOW-FAR", conflicts_with = "no_wal")]
+    pub commit: Option<Commit>,
+}
+
+/// Arguments of `restore`: etcdutl's, and ours.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// A snapshot, a stopped or crashed member's data dir, or its db file.
+    pub path: PathBuf,
+    /// The data dir to make; it must not exist or be empty. [default: NAME.etcd]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Make every member's data dir, as ROOT/NAME; ROOT must not exist or be empty.
+    #[arg(long, value_name = "ROOT", conflicts_with_all = ["data_dir", "name", "initial_advertise_peer_urls"])]
+    pub all_members: Option<PathBuf>,
+    /// Who the members are.
+    #[command(flatten)]
+    pub membership: Membership,
     /// Where the WAL goes; with --all-members, to DIR/NAME. [default: DATA-DIR/member/wal]
     #[arg(long, value_name = "DIR")]
     pub wal_dir: Option<PathBuf>,

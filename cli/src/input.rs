@@ -206,6 +206,11 @@ impl Input {
         Image::split(self.source.bytes())
     }
 
+    /// All bytes of the file, whatever stands behind the database included; with its WAL applied where that was.
+    pub fn bytes(&self) -> &[u8] {
+        self.source.bytes()
+    }
+
     /// Its database; of a data dir, with its WAL applied.
     ///
     /// The WAL of a damaged db is not applied: the command finds the damage.

@@ -17,6 +17,7 @@ pub mod redact;
 pub mod replay;
 pub mod restore;
 pub mod rewrite;
+pub mod salvage;
 pub mod schema;
 pub mod snapfile;
 pub mod snapshot;

@@ -172,6 +172,12 @@ fn next(
     let mut next = Vec::new();
     let Some(chosen) = chosen else {
         next.push("restore the newest snapshot that `etcdsnap verify` calls sound".to_owned());
+        next.push(
+            "without one, save what can still be read, and see first what that is:".to_owned(),
+        );
+        next.extend(examined.iter().map(|member| {
+            format!("etcdsnap salvage '{}' --output DIR --dry-run", member.path.display())
+        }));
         return next;
     };
     let path = chosen.path.display();

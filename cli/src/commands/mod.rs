@@ -6,6 +6,7 @@ mod bench;
 mod beside;
 mod buckets;
 mod changes;
+mod carve;
 mod check;
 mod compact;
 mod demo;
@@ -21,6 +22,7 @@ mod pages;
 mod redact;
 mod report;
 mod restore;
+mod salvage;
 mod save;
 mod status;
 mod told;
@@ -121,6 +123,8 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Redact(args) => redact::run(&context, &args),
         Command::Report(args) => report::run(&context, &args),
+        Command::Carve(args) => carve::run(&context, &args),
+        Command::Salvage(args) => salvage::run(&context, &args),
         Command::Bench(args) => bench::run(&context, &args),
         Command::Demo => demo::run(&context),
     }

@@ -114,18 +114,18 @@ fn options(args: &Restore) -> Result<Options> {
     let target = match &args.all_members {
         Some(root) => Target::All { root: root.clone(), wal_root: args.wal_dir.clone() },
         None => Target::One {
-            name: args.name.clone(),
-            initial_advertise_peer_urls: args.initial_advertise_peer_urls.clone(),
+            name: args.membership.name.clone(),
+            initial_advertise_peer_urls: args.membership.initial_advertise_peer_urls.clone(),
             data_dir: args
                 .data_dir
                 .clone()
-                .unwrap_or_else(|| PathBuf::from(format!("{}.etcd", args.name))),
+                .unwrap_or_else(|| PathBuf::from(format!("{}.etcd", args.membership.name))),
             wal_dir: args.wal_dir.clone(),
         },
     };
     Ok(Options {
-        initial_cluster: args.initial_cluster.clone(),
-        initial_cluster_token: args.initial_cluster_token.clone(),
+        initial_cluster: args.membership.initial_cluster.clone(),
+        initial_cluster_token: args.membership.initial_cluster_token.clone(),
         target,
         contents: Contents {
             revision: args.rev,
@@ -223,7 +223,7 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
 }
 
 /// Where things will appear, as far as that is known before anything is looked at.
-fn targets(options: &Options) -> Vec<PathBuf> {
+pub fn targets(options: &Options) -> Vec<PathBuf> {
     match &options.target {
         Target::One { data_dir, wal_dir, .. } => {
             let member = data_dir.join("member");
@@ -304,7 +304,7 @@ fn verified(context: &Context, input: &Input, skip_hash_check: bool) -> Result<S
 }
 
 /// The command line that starts a member.
-fn start(one: &Restoring, options: &Options) -> Vec<String> {
+pub fn start(one: &Restoring, options: &Options) -> Vec<String> {
     let mut words = vec!["etcd".to_owned()];
     let mut flag = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
     let peers = one.member.peer_urls.join(",");
@@ -332,7 +332,8 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn line(words: &[String]) -> String {
+/// Words as a line for a shell.
+pub fn line(words: &[String]) -> String {
     words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 

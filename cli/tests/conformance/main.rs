@@ -22,7 +22,11 @@
 mod admin;
 mod all_members;
 mod boot;
+#[path = "../../../engine/tests/it/broken.rs"]
+#[expect(clippy::unwrap_used, reason = "it breaks files known to be sound")]
+mod broken;
 mod bumped;
+mod carved;
 mod compacted;
 mod crash;
 mod crashed;
@@ -53,6 +57,7 @@ mod redacted;
 mod restore_flags;
 mod restoring;
 mod run;
+mod salvaged;
 mod saving;
 mod server;
 mod steward;
@@ -94,6 +99,8 @@ fn main() {
     torn::trials(&mut suite);
     uncommitted::trials(&mut suite);
     promoted::trials(&mut suite);
+    salvaged::trials(&mut suite);
+    carved::trials(&mut suite);
     if !arguments.list {
         eprintln!("conformance: ETCDSNAP_SEED={}", dataset::seed());
     }

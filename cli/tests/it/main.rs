@@ -8,5 +8,6 @@ mod inside;
 mod places;
 mod redacting;
 mod reporting;
+mod salvage;
 mod shell;
 mod wal;

@@ -18,8 +18,9 @@ pub mod layout;
 pub mod map;
 pub mod meta;
 pub mod page;
-mod pages;
+pub mod page_set;
 pub mod patch;
+pub mod salvage;
 pub mod walk;
 pub mod write;
 

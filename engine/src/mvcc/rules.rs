@@ -282,12 +282,15 @@ impl<'a> Watch<'a> for Rules {
         if next.kv.key.is_empty() {
             return;
         }
+        // Below the mark the beginning of a generation, or the end of the one before it, may be gone already.
+        let regenerated =
+            at.main <= self.compact && next.kv.create_revision > previous.key.revision.main;
         let wrong = match (previous.key.tombstone, next.key.tombstone) {
             (true, true) if at.main > self.compact => {
                 Some(format!("key {key} is deleted at {at} and was already deleted at {}", previous.key.revision))
             }
             (_, true) => None,
-            (true, false) => (next.kv.version != 1 || next.kv.create_revision != at.main).then(|| {
+            (true, false) => (!regenerated && (next.kv.version != 1 || next.kv.create_revision != at.main)).then(|| {
                 format!(
                     "key {key} at {at} has version {} created at {}, but it was deleted at {}: expected a new generation",
                     next.kv.version, next.kv.create_revision, previous.key.revision
@@ -300,8 +303,6 @@ impl<'a> Watch<'a> for Rules {
                 } else {
                     next.kv.version > previous.kv.version
                 };
-                // Below the mark the deletion between two generations may be gone already.
-                let regenerated = at.main <= self.compact && next.kv.create_revision > previous.key.revision.main;
                 (!(regenerated || created && counts)).then(|| {
                     format!(
                         "key {key} at {at} has version {} created at {}, but version {} created at {} stands before it at {}",

@@ -13,6 +13,7 @@ use etcdsnap_engine::{
     mvcc::{KeyIndex, KeySpace, Scan, rules},
     pb::mvccpb::KeyValue,
     progress::Silent,
+    salvage::{Carver, Options, Salvage},
     schema::{Store, members},
     snapshot::{Image, verify},
 };
@@ -118,7 +119,7 @@ fn slow_value(len: usize) -> Vec<u8> {
     [0x10, 1].repeat(len / 2)
 }
 
-/// Every read that a command makes of a file it knows nothing about; what the page check finds.
+/// Every read that a command makes of a file it knows nothing about, salvage among them; what the page check finds.
 fn read(name: &str, bytes: &[u8]) -> Vec<Finding> {
     let began = Instant::now();
     let db = Db::from_bytes(bytes, Limits::default()).unwrap();
@@ -131,6 +132,13 @@ fn read(name: &str, bytes: &[u8]) -> Vec<Finding> {
         let _ = KeyIndex::build_scanned(space.bucket(), i64::MAX, Scan::InOrder, &Silent);
     }
     let _ = members::members(&store);
+    let both = Options { include_freed: true };
+    for options in [Options::default(), both] {
+        if let Ok(mut salvage) = Salvage::read(bytes, options, &Silent) {
+            let _ = salvage.write(std::io::Cursor::new(Vec::new()), &Silent);
+        }
+    }
+    Carver::new(bytes, &Silent).unwrap().run(&Silent, &mut |_| true).unwrap();
     let took = began.elapsed();
     println!("{name}: {} bytes, check {checked:?}, all {took:?}", bytes.len());
     assert!(took < Duration::from_secs(5), "{name} took {took:?}");

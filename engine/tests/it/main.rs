@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod bombs;
+mod broken;
 mod buckets;
 mod cut;
 mod damage;
@@ -17,6 +18,7 @@ mod redact;
 mod replay;
 mod restored;
 mod rules;
+mod salvage;
 mod source;
 mod stepwise;
 mod wal;

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use crate::bolt::page_set::PageSet;
 use crate::{
     bolt::{
         Db, Error, PageId,
@@ -13,7 +14,6 @@ use crate::{
         freelist::Freelist,
         layout,
         page::{Item, Leaf, Node, Page, Unpacked},
-        pages::PageSet,
     },
     finding::{Finding, Place},
     progress::Progress,

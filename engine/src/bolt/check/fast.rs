@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::bolt::page_set::PageSet;
 use crate::{
     bolt::{
         Db, Error, PageId,
@@ -9,7 +10,6 @@ use crate::{
         freelist::Freelist,
         layout,
         page::{Leaf, Node},
-        pages::PageSet,
         walk::AHEAD,
     },
     progress::Progress,

@@ -15,7 +15,7 @@ use crate::{
         freelist::Freelist,
         layout,
         page::{Branch, Leaf, Node},
-        pages::PageSet,
+        page_set::PageSet,
         walk::AHEAD,
     },
     progress::Progress,

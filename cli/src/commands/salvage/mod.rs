@@ -1,0 +1,247 @@
+//! `salvage`: what can be read of a damaged db, in a data dir that etcd boots from.
+
+mod shown;
+mod wal;
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use etcdsnap_engine::{
+    bolt::Db,
+    bulk::Bulk,
+    finding::Severity,
+    limits::Limits,
+    restore::{self, Contents, Options, Plan, Prepared, Restoring, Target},
+    salvage::{self, Doubtful, Report, Salvage},
+    schema::Store,
+    snapshot::{Image, verify},
+    source::{FaultGuard, Source},
+    staging::{Filesystem, Space, Stage, parent},
+};
+
+use self::wal::Applied;
+use super::{Context, restore::targets, save::name_remains};
+use crate::{
+    args::{self, Reading},
+    exit::{Answer, Exit},
+    input::{Input, apart},
+    output,
+};
+
+/// What was saved, and into what.
+pub struct Done {
+    dry_run: bool,
+    output: PathBuf,
+    report: Report,
+    doubtful: Vec<Doubtful>,
+    live_keys: u64,
+    wal: Applied,
+    /// Of the state that was written.
+    revision: i64,
+    compact_revision: i64,
+    plan: Option<Plan>,
+    start: Vec<Vec<String>>,
+    files: Vec<(PathBuf, u64)>,
+    space: Vec<Space>,
+    findings: Vec<etcdsnap_engine::finding::Finding>,
+}
+
+impl Done {
+    /// The members that were made, with their command lines.
+    fn members(&self) -> impl Iterator<Item = (&Restoring, &[String])> {
+        let members = self.plan.iter().flat_map(|plan| &plan.members);
+        members.zip(self.start.iter().map(Vec::as_slice))
+    }
+
+    /// Whether nothing is lost or doubtful.
+    fn is_whole(&self) -> bool {
+        self.report.is_whole() && self.doubtful.is_empty() && !self.wal.lost()
+    }
+}
+
+/// Reads what can be read, writes it, and says what is lost.
+pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
+    let is_db = args.output.extension().is_some_and(|extension| extension == "db");
+    let options = options(args);
+    let plan = if is_db {
+        apart(&args.path, &args.output)?;
+        name_remains(context, &args.output);
+        if args.output.is_dir() {
+            return Err(anyhow!(
+                "{} is a directory; name the file to write",
+                args.output.display()
+            ));
+        }
+        None
+    } else {
+        let targets = targets(&options);
+        targets.iter().try_for_each(|target| apart(&args.path, target))?;
+        targets.iter().for_each(|target| name_remains(context, target));
+        Some(Plan::new(&options).context("nothing was written")?)
+    };
+    // The file as it is: what the WAL adds is applied to what was saved.
+    let reading = Reading { no_wal: true, ..Reading::default() };
+    let input = Input::open(context, &args.path, &reading)?;
+    let bytes = input.image().database();
+    let wanted = salvage::Options { include_freed: args.include_freed };
+    let mut salvage = Salvage::read(bytes, wanted, &context.ui).map_err(|error| match error {
+        salvage::Error::Bolt(error) => input.explain(error),
+        other => anyhow::Error::new(other).context(format!("{}", args.path.display())),
+    })?;
+    let on = Filesystem::of(&args.output);
+    let len = bytes.len() as u64;
+    // What is saved is written once, and once more with its members.
+    let needed = Space::of([(&on, len), (&on, if is_db { 0 } else { len })]);
+    if !args.dry_run {
+        needed.iter().try_for_each(Space::check).context("nothing was written")?;
+    }
+    let mut staged = None;
+    let file = match (is_db, args.dry_run) {
+        (true, false) => {
+            let stage = Stage::file(&args.output)?;
+            let file = stage.handle().try_clone().context("open what is written")?;
+            staged = Some(stage);
+            file
+        }
+        (false, false) => unnamed(&args.output)?,
+        (_, true) => tempfile::tempfile().context("make a temporary file")?,
+    };
+    write(context, &mut salvage, &file, len)?;
+    input.settle()?;
+    // A staged file is open for writing alone.
+    let file = match &staged {
+        Some(stage) => File::open(stage.path()).context("read back what was written")?,
+        None => file,
+    };
+    let label = args.output.as_path();
+    let saved = if context.global.no_mmap {
+        Source::read_file(&over(&file)?, label)?
+    } else {
+        let guard = FaultGuard::install().context("map files; --no-mmap reads them")?;
+        Source::map_file(&file, label, guard)?
+    };
+    let report = salvage.report().clone();
+    let (saved, applied) = wal::apply(context, args, &input, saved, &report)?;
+    let db =
+        Db::from_bytes(saved.bytes(), Limits::default()).context("read back what was saved")?;
+    let mut findings = judge(context, &saved)?;
+    let incomplete = applied.count() > 0 && !report.keys_are_whole();
+    let replayed = incomplete.then_some(report.revision);
+    let doubtful = salvage::doubtful(&db, &report, replayed, &context.ui)?;
+    let space = etcdsnap_engine::mvcc::KeySpace::open(&Store::new(db))?;
+    let live_keys =
+        etcdsnap_engine::mvcc::KeyIndex::build(space.bucket(), i64::MAX, &context.ui)?.live_keys();
+    let mut done = Done {
+        dry_run: args.dry_run,
+        output: args.output.clone(),
+        report,
+        doubtful,
+        live_keys,
+        wal: applied,
+        revision: space.current_revision(),
+        compact_revision: space.compact_revision(),
+        plan: None,
+        start: Vec::new(),
+        files: vec![(args.output.clone(), db.size_bytes())],
+        space: needed,
+        findings: Vec::new(),
+    };
+    let settled = || input.settle().map_err(io::Error::other);
+    if let Some(plan) = plan {
+        let prepared = Prepared::new(&plan, &db, &context.ui)?;
+        let outcome = if args.dry_run {
+            prepared.outcome(&context.ui)?
+        } else {
+            prepared.execute(&context.ui, settled)?
+        };
+        findings.extend(restore::warnings(&Store::new(db), &plan, &outcome, None)?);
+        done.revision = outcome.revision;
+        done.compact_revision = outcome.compact_revision;
+        done.files = outcome.files;
+        done.start = plan.members.iter().map(|one| super::restore::start(one, &options)).collect();
+        done.plan = Some(plan);
+    } else if let Some(stage) = staged {
+        if done.wal.count() > 0 {
+            let mut changed = saved.bytes();
+            io::copy(&mut changed, &mut over(stage.handle())?)
+                .context("write the WAL's changes")?;
+        }
+        stage.handle().sync_all().context("sync what was written")?;
+        if let Some(owner) = args.owner {
+            owner.take(stage.handle()).context("set the owner")?;
+        }
+        settled()?;
+        stage.commit()?;
+    }
+    done.findings = findings;
+    let exit = if done.is_whole() { Exit::Sound } else { Exit::Damage };
+    let text = shown::render(context.global.format, &done)?;
+    Ok(Answer::new(text, exit))
+}
+
+fn options(args: &args::Salvage) -> Options {
+    let membership = &args.membership;
+    let target = if args.all_members {
+        Target::All { root: args.output.clone(), wal_root: args.wal_dir.clone() }
+    } else {
+        Target::One {
+            name: membership.name.clone(),
+            initial_advertise_peer_urls: membership.initial_advertise_peer_urls.clone(),
+            data_dir: args.output.clone(),
+            wal_dir: args.wal_dir.clone(),
+        }
+    };
+    Options {
+        initial_cluster: membership.initial_cluster.clone(),
+        initial_cluster_token: membership.initial_cluster_token.clone(),
+        target,
+        contents: Contents { clear_alarms: args.clear_alarms, ..Contents::default() },
+        bump_revision: args.bump_revision,
+        mark_compacted: args.mark_compacted,
+        owner: args.owner,
+    }
+}
+
+/// A file without a name, on the filesystem where the output will be: nothing is left of it, whatever happens.
+fn unnamed(output: &Path) -> Result<File> {
+    let existing =
+        parent(output).ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("."));
+    let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+    tempfile::tempfile_in(existing)
+        .with_context(|| format!("make a temporary file in {}", existing.display()))
+}
+
+/// The same file, from its start.
+fn over(file: &File) -> Result<File> {
+    use std::io::Seek as _;
+    let mut file = file.try_clone().context("open what is written")?;
+    file.rewind().context("write from the start")?;
+    Ok(file)
+}
+
+fn write(context: &Context, salvage: &mut Salvage<'_>, file: &File, len: u64) -> Result<()> {
+    let txid = salvage.txid();
+    let bulk = Bulk::new(file, len).context("write what is saved")?;
+    let unsealed = salvage.write(bulk, &context.ui)?;
+    let (bulk, _) = unsealed.seal(txid)?;
+    drop(bulk);
+    Ok(())
+}
+
+/// What `verify` says of what was saved: of damage that is left, it must not be silent.
+fn judge(context: &Context, saved: &Source) -> Result<Vec<etcdsnap_engine::finding::Finding>> {
+    let verification =
+        verify(&Image::without_trailer(saved.bytes()), Limits::default(), &context.ui)
+            .context("verify what was saved")?;
+    let mut findings = verification.findings;
+    findings.retain(|finding| finding.severity != Severity::Note);
+    findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Damage)
+        .for_each(|finding| context.warn(&output::finding(finding)));
+    Ok(findings)
+}

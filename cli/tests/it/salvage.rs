@@ -1,0 +1,88 @@
+//! `salvage` and `carve` as scripts meet them. The danger: a damaged member whose WAL is forgotten, or applied to
+//! what it does not fit; a deleted key that disturbs a terminal.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::facts::{etcdsnap, json, state, text, unpack};
+
+fn salvage(path: &Path, output: &Path) -> (Option<i32>, Value) {
+    let ran = etcdsnap(&["salvage", text(path), "--output", text(output), "-w", "json", "-q"]);
+    (ran.status.code(), serde_json::from_slice(&ran.stdout).unwrap_or_default())
+}
+
+#[test]
+fn the_wal_of_a_sound_member_is_applied_to_what_is_saved() {
+    let dir = unpack("crashed-36");
+    let data = dir.path().join("data");
+    let before = state(&data);
+    let saved = dir.path().join("saved.db");
+    let (code, said) = salvage(&data, &saved);
+    assert_eq!((code, &said["whole"]), (Some(0), &Value::Bool(true)), "{said}");
+    assert!(said["wal"]["entriesReplayed"].as_u64().unwrap() > 1000, "{said}");
+    let hash = |path| json(&["hashkv", text(path), "-w", "json", "-q"]);
+    assert_eq!(hash(&saved), hash(&data));
+    assert_eq!(state(&data), before, "the input changed");
+}
+
+#[test]
+fn a_wal_that_nobody_can_place_is_not_applied_and_that_is_said() {
+    let dir = unpack("crashed-36");
+    let data = dir.path().join("data");
+    let db = data.join("member/snap/db");
+    let mut bytes = fs::read(&db).unwrap();
+    bytes[..2 * 4096].fill(0);
+    fs::write(&db, bytes).unwrap();
+    let (code, said) = salvage(&data, &dir.path().join("saved.db"));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said["wal"]["notApplied"].as_str().unwrap().contains("consistent index"), "{said}");
+    assert_eq!(said["wal"]["entriesReplayed"], 0);
+    assert!(said["keys"]["live"].as_u64().unwrap() > 200, "{said}");
+    let doctor = json_of(&["doctor", text(&data), "-w", "json", "-q"]);
+    let next = doctor["next"].as_array().unwrap();
+    assert!(
+        next.iter().any(|line| line.as_str().unwrap().contains("etcdsnap salvage")),
+        "{next:?}"
+    );
+}
+
+fn json_of(args: &[&str]) -> Value {
+    serde_json::from_slice(&etcdsnap(args).stdout).unwrap()
+}
+
+#[test]
+fn bytes_that_are_no_database_are_refused_with_code_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("noise");
+    for bytes in [Vec::new(), vec![7; 100_000], vec![0; 100_000]] {
+        fs::write(&path, bytes).unwrap();
+        let (code, said) = salvage(&path, &dir.path().join("out.db"));
+        assert_eq!((code, said), (Some(2), Value::Null));
+        assert!(!dir.path().join("out.db").exists());
+        let carved = etcdsnap(&["carve", text(&path), "-q"]);
+        assert_eq!((carved.status.code(), carved.stdout.len()), (Some(0), 0));
+    }
+}
+
+#[test]
+fn a_carved_key_cannot_disturb_a_terminal() {
+    // A record alone in a file: a put of a key that clears the screen.
+    let key = b"\x1b[2J\xff\xe2\x80\xae";
+    let mut bytes = vec![0; 8192];
+    bytes.extend([0, 0, 0, 0, 0, 0, 0, 9, b'_', 0, 0, 0, 0, 0, 0, 0, 0, 0x0a, key.len() as u8]);
+    bytes.extend(key);
+    bytes.extend([0x10, 9, 0x18, 9, 0x20, 1, 0x2a, 2, b'o', b'k']);
+    bytes.resize(16_384, 0);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("one.db");
+    fs::write(&path, bytes).unwrap();
+    let shown = String::from_utf8(etcdsnap(&["carve", text(&path)]).stdout).unwrap();
+    assert!(
+        shown.starts_with("9/0  \\x1b[2J\\xff\\u{202e}  2 bytes  page 2 offset 0x2000"),
+        "{shown}"
+    );
+    let record = json(&["carve", text(&path), "-w", "json"]);
+    assert_eq!(record["keyBase64"], "G1sySv/igK4=");
+    assert_eq!((&record["source"], &record["complete"]), (&"fragment".into(), &true.into()));
+}

@@ -1,0 +1,562 @@
+//! Records that are still in the file and not in its database: deleted, compacted, overwritten.
+//!
+//! Every page the newest tree does not lead to is looked at, and what is behind the last element of every page it does.
+//! Leaves give whole records. Where a page is no leaf, and in slack, a record is known by its revision and by the message
+//! behind it that names the same one.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use super::{
+    Error,
+    merge::{offset_of, user_key},
+    record::{agrees, record, revision},
+};
+use crate::{
+    bolt::{
+        self, Bucket, Db, Error as BoltError, Item, PageId,
+        page_set::PageSet,
+        salvage::{Budget, Candidate, NodeAt, Pages, Piece, scan, walk},
+    },
+    limits::Limits,
+    pb::wire::KeyValueRef,
+    progress::Progress,
+    schema::{RecordKey, Store, bucket, revision::REVISION_LEN},
+};
+
+/// Pages whose records are gathered before they are given away.
+const PIECE: u64 = 2048;
+/// Pieces under way at once, for each thread.
+const AHEAD: usize = 4;
+
+/// Where a record was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// The older meta's tree leads to its page, the newest one's does not.
+    OlderTree,
+    /// A leaf that no tree leads to: a free page.
+    FreePage,
+    /// Within a page that is no leaf any more, such as the rest of one that was overwritten at its beginning.
+    Fragment,
+    /// Behind the last element of a page that is in use.
+    Slack,
+    /// Behind the database's last page.
+    Tail,
+}
+
+impl Origin {
+    /// The stable word for scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::OlderTree => "older-tree",
+            Origin::FreePage => "free-page",
+            Origin::Fragment => "fragment",
+            Origin::Slack => "slack",
+            Origin::Tail => "tail",
+        }
+    }
+}
+
+/// How sure it is that a server once wrote this record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Certainty {
+    /// The leaf around it is whole, stands where it says, and the record agrees with itself.
+    High,
+    /// The record agrees with itself.
+    Medium,
+    /// Part of it is missing.
+    Low,
+}
+
+impl Certainty {
+    /// The stable word for scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Certainty::High => "high",
+            Certainty::Medium => "medium",
+            Certainty::Low => "low",
+        }
+    }
+}
+
+/// A record that is not in the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carved<'a> {
+    /// When it was written, and whether it is a deletion.
+    pub revision: RecordKey,
+    /// The user's key.
+    pub key: Vec<u8>,
+    /// The user's value, or what is there of it.
+    pub value: &'a [u8],
+    /// Of a record of which they are there: created, version, lease.
+    pub fields: Option<(i64, i64, i64)>,
+    /// The page its bytes begin in.
+    pub page: PageId,
+    /// Its element in a leaf; `None` where it was found without one.
+    pub index: Option<usize>,
+    /// Where its revision stands in the file.
+    pub offset: u64,
+    /// Where it was found.
+    pub origin: Origin,
+    /// Whether all of it is there.
+    pub complete: bool,
+    /// How sure it is.
+    pub certainty: Certainty,
+    /// Whether the database has another record at this revision: another history, or damage.
+    pub conflicts: bool,
+}
+
+/// Finds records that are not in the database.
+pub struct Carver<'a> {
+    pages: Pages<'a>,
+    live: PageSet,
+    older: PageSet,
+    candidates: Vec<Candidate>,
+    /// Bucket `key`, where the database can be opened.
+    keys: Option<Bucket<'a>>,
+    high_water_mark: u64,
+}
+
+impl std::fmt::Debug for Carver<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Carver").field("candidates", &self.candidates.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Carver<'a> {
+    /// Learns which pages of `bytes` are in use. A damaged database will do: what its tree leads to is in use.
+    ///
+    /// # Errors
+    /// [`Error::Bolt`] for a big-endian file or an interruption.
+    pub fn new(bytes: &'a [u8], progress: &dyn Progress) -> Result<Self, Error> {
+        if let Err(error @ BoltError::BigEndian { .. }) =
+            bolt::meta::choose(crate::raw::Raw::new(bytes))
+        {
+            return Err(error.into());
+        }
+        let pages = Pages::open(bytes);
+        let (live, older) = (PageSet::new(pages.count()), PageSet::new(pages.count()));
+        let metas = pages.metas().to_vec();
+        for (meta, reached) in metas.iter().zip([&live, &older]) {
+            reach(&pages, meta.root, meta.high_water_mark.0, reached, progress)?;
+        }
+        let db = Db::from_bytes(bytes, Limits::default()).ok();
+        let keys = db.and_then(|db| Store::new(db).bucket(bucket::KEY).ok().flatten());
+        let high_water_mark =
+            metas.first().map_or(pages.count(), |meta| meta.high_water_mark.0).min(pages.count());
+        let candidates = scan(&pages, &live, progress)?;
+        Ok(Self { pages, live, older, candidates, keys, high_water_mark })
+    }
+
+    /// Gives every record to `each`, in the order of the file; `each` says whether to go on.
+    ///
+    /// # Errors
+    /// When the work was interrupted.
+    pub fn run(
+        &self,
+        progress: &dyn Progress,
+        each: &mut dyn FnMut(&Carved<'a>) -> bool,
+    ) -> Result<(), Error> {
+        progress.begin("carve", self.pages.bytes().len() as u64);
+        let pieces: Vec<u64> = (0..self.pages.count().div_ceil(PIECE)).collect();
+        let wave = rayon::current_num_threads().max(1) * AHEAD;
+        for wave in pieces.chunks(wave) {
+            let found: Vec<Vec<Carved<'a>>> =
+                wave.par_iter().map(|piece| self.piece(*piece, progress)).collect();
+            if progress.interrupted() {
+                return Err(BoltError::Interrupted.into());
+            }
+            if !found.iter().flatten().all(&mut *each) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// What begins in the pages of a piece, in their order.
+    fn piece(&self, piece: u64, progress: &dyn Progress) -> Vec<Carved<'a>> {
+        let (from, to) = (piece * PIECE, ((piece + 1) * PIECE).min(self.pages.count()));
+        progress.advance((to - from) * self.pages.page_size() as u64);
+        let mut found = Vec::new();
+        let first = self.candidates.partition_point(|candidate| candidate.page.0 < from);
+        // A leaf that begins in the piece before may go on into this one.
+        let mut covered = first
+            .checked_sub(1)
+            .and_then(|before| self.candidates.get(before))
+            .map_or(0, |before| before.page.0 + u64::from(before.pages));
+        let mut candidates = self.candidates.iter().skip(first).peekable();
+        let mut page = from;
+        while page < to && !progress.interrupted() {
+            let id = PageId(page);
+            if let Some(candidate) = candidates.next_if(|candidate| candidate.page == id) {
+                self.leaf(candidate, &mut found);
+                covered = page + u64::from(candidate.pages);
+            } else if self.live.contains(id) {
+                if let Some(slack) = self.slack(id) {
+                    self.fragments(slack, slack.len(), Origin::Slack, &mut found);
+                }
+            } else if page >= covered && page >= 2 {
+                // All that follows up to the next page that is something, on into the next piece: a record may go on
+                // over a page's end.
+                let on = (to + PIECE).min(self.pages.count());
+                let next = candidates.peek().map_or(on, |next| next.page.0).min(on);
+                let end =
+                    (page..next).find(|page| self.live.contains(PageId(*page))).unwrap_or(next);
+                let bytes = self.pages.from(id, end - page);
+                let origin =
+                    if page >= self.high_water_mark { Origin::Tail } else { Origin::Fragment };
+                let before = (end.min(to) - page) * self.pages.page_size() as u64;
+                self.fragments(
+                    bytes,
+                    usize::try_from(before).unwrap_or(usize::MAX),
+                    origin,
+                    &mut found,
+                );
+                page = end.max(page + 1);
+                continue;
+            }
+            page += 1;
+        }
+        found
+    }
+
+    /// What is behind the last element of a page in use.
+    fn slack(&self, page: PageId) -> Option<&'a [u8]> {
+        let header = self.pages.header(page)?;
+        if header.id != page.0 || header.flags.0 != bolt::layout::FLAG_LEAF {
+            return None;
+        }
+        let NodeAt::Leaf(leaf) = self.pages.node(page, self.high_water_mark)? else { return None };
+        let pages = u64::from(header.overflow).saturating_add(1);
+        let bytes = self.pages.from(page, pages.min(self.high_water_mark - page.0));
+        bytes.get(leaf.end()..)
+    }
+
+    fn origin(&self, page: PageId) -> Origin {
+        if page.0 >= self.high_water_mark {
+            Origin::Tail
+        } else if self.older.contains(page) {
+            Origin::OlderTree
+        } else {
+            Origin::FreePage
+        }
+    }
+
+    fn leaf(&self, candidate: &Candidate, found: &mut Vec<Carved<'a>>) {
+        let leaf = candidate.open(&self.pages);
+        let sure = leaf.own_id && leaf.is_whole();
+        let origin = self.origin(candidate.page);
+        let mut live = LiveRecords::new(self.keys);
+        for piece in leaf.pieces() {
+            match piece {
+                Piece::Whole(item) => {
+                    let Some((revision, kv)) = record(&item) else { continue };
+                    let known = live.at(item.key);
+                    if known == Some(item.value) {
+                        continue;
+                    }
+                    found.push(Carved {
+                        revision,
+                        key: kv.key.to_vec(),
+                        value: kv.value,
+                        fields: fields(revision, &kv),
+                        page: candidate.page,
+                        index: Some(item.index),
+                        offset: offset_of(self.pages.bytes(), item.key),
+                        origin,
+                        complete: true,
+                        certainty: if sure { Certainty::High } else { Certainty::Medium },
+                        conflicts: known.is_some(),
+                    });
+                }
+                Piece::Cut(item) => self.cut(&item, origin, &mut live, found),
+                Piece::Lost { .. } => {}
+            }
+        }
+        let slack = leaf.bytes().get(leaf.end()..).unwrap_or_default();
+        self.fragments(slack, slack.len(), origin_of_slack(origin), found);
+    }
+
+    fn cut(
+        &self,
+        item: &Item<'a>,
+        origin: Origin,
+        live: &mut LiveRecords<'a>,
+        found: &mut Vec<Carved<'a>>,
+    ) {
+        let Some(revision) = revision(item.key) else { return };
+        let Some(key) = user_key(item.value) else { return };
+        if live.at(item.key).is_some() {
+            return;
+        }
+        let value = partial(item.value).map_or(&[][..], |partial| partial.kv.value);
+        found.push(Carved {
+            revision,
+            key,
+            value,
+            fields: partial(item.value).and_then(|partial| fields(revision, &partial.kv)),
+            page: item.page,
+            index: Some(item.index),
+            offset: offset_of(self.pages.bytes(), item.key),
+            origin,
+            complete: false,
+            certainty: Certainty::Low,
+            conflicts: false,
+        });
+    }
+
+    /// Records in bytes without a table of elements, that begin before the byte `before`.
+    fn fragments(
+        &self,
+        bytes: &'a [u8],
+        before: usize,
+        origin: Origin,
+        found: &mut Vec<Carved<'a>>,
+    ) {
+        let mut live = LiveRecords::new(self.keys);
+        let mut from = 0;
+        while let Some(at) = next_revision(bytes, from).filter(|at| *at < before) {
+            from = at + 1;
+            let rest = bytes.get(at..).unwrap_or_default();
+            let Some((revision, len, partial)) = fragment(rest) else { continue };
+            let stored = rest.get(..len).unwrap_or_default();
+            from = at + len + partial.len;
+            let known = live.at(stored);
+            if known.is_some_and(|known| {
+                !partial.complete || rest.get(len..len + known.len()) == Some(known)
+            }) {
+                continue;
+            }
+            let offset = offset_of(self.pages.bytes(), bytes) + at as u64;
+            found.push(Carved {
+                revision,
+                key: partial.kv.key.to_vec(),
+                value: partial.kv.value,
+                fields: fields(revision, &partial.kv),
+                page: PageId(offset / self.pages.page_size() as u64),
+                index: None,
+                offset,
+                origin,
+                complete: partial.complete,
+                certainty: if partial.complete { Certainty::Medium } else { Certainty::Low },
+                conflicts: known.is_some(),
+            });
+        }
+    }
+}
+
+fn origin_of_slack(origin: Origin) -> Origin {
+    if origin == Origin::Tail { Origin::Tail } else { Origin::Fragment }
+}
+
+fn fields(revision: RecordKey, kv: &KeyValueRef<'_>) -> Option<(i64, i64, i64)> {
+    (!revision.tombstone && kv.version > 0).then_some((kv.create_revision, kv.version, kv.lease))
+}
+
+/// Adds all pages below `root`, of every bucket, to `reached`.
+fn reach(
+    pages: &Pages<'_>,
+    root: PageId,
+    high_water_mark: u64,
+    reached: &PageSet,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let budget = Budget::of(pages);
+    let mut roots = vec![root];
+    let mut seen: HashMap<u64, ()> = HashMap::new();
+    while let Some(root) = roots.pop() {
+        if seen.insert(root.0, ()).is_some() {
+            continue;
+        }
+        let tree = walk(pages, root, high_water_mark, (&[], None), reached, &budget, progress)?;
+        // Buckets stand in the root's few leaves; the leaves of the key space are not opened for that.
+        for leaf in tree.leaves.iter().take(MOST_ROOT_LEAVES) {
+            let Some(NodeAt::Leaf(leaf)) = pages.node(*leaf, high_water_mark) else { continue };
+            roots.extend(leaf.pieces().filter_map(bucket_root));
+        }
+    }
+    Ok(())
+}
+
+/// Leaves of a tree that are searched for buckets.
+const MOST_ROOT_LEAVES: usize = 8;
+
+fn bucket_root(piece: Piece<'_>) -> Option<PageId> {
+    let Piece::Whole(item) = piece else { return None };
+    let root = crate::raw::Raw::new(item.value).u64_le(bolt::layout::BUCKET_ROOT)?;
+    (item.is_bucket() && root != 0).then_some(PageId(root))
+}
+
+/// Answers whether the database has a record, cheaply for one after the other.
+struct LiveRecords<'a> {
+    keys: Option<Bucket<'a>>,
+}
+
+impl<'a> LiveRecords<'a> {
+    fn new(keys: Option<Bucket<'a>>) -> Self {
+        Self { keys }
+    }
+
+    fn at(&mut self, key: &[u8]) -> Option<&'a [u8]> {
+        self.keys.as_ref()?.get(key).ok().flatten()
+    }
+}
+
+/// A message of which the end may be missing.
+struct Partial<'a> {
+    kv: KeyValueRef<'a>,
+    /// Bytes of it that are there.
+    len: usize,
+    complete: bool,
+}
+
+/// Reads `mvccpb.KeyValue` as servers write it, fields in order, up to its end or to the end of `bytes`. A message does
+/// not say where it ends: it ends where no greater field follows.
+fn partial(bytes: &[u8]) -> Option<Partial<'_>> {
+    let mut kv = KeyValueRef::default();
+    let mut at = 0;
+    let mut last = 0;
+    loop {
+        let done = |complete| Some(Partial { kv, len: at, complete });
+        let Some(&tag) = bytes.get(at) else { return done(last == 5 || last == 6 || last == 4) };
+        let field = tag >> 3;
+        let varint = matches!(tag, 0x10 | 0x18 | 0x20 | 0x30);
+        if field <= last || !(varint || matches!(tag, 0x0a | 0x2a)) || last == 0 && tag != 0x0a {
+            return if last == 0 { None } else { done(true) };
+        }
+        let Some((number, len)) = number(bytes.get(at + 1..).unwrap_or_default()) else {
+            return if last == 0 { None } else { done(false) };
+        };
+        let next = at + 1 + len;
+        if varint {
+            match field {
+                2 => kv.create_revision = number.cast_signed(),
+                3 => kv.mod_revision = number.cast_signed(),
+                4 => kv.version = number.cast_signed(),
+                _ => kv.lease = number.cast_signed(),
+            }
+            at = next;
+        } else {
+            let wanted = usize::try_from(number).ok()?;
+            let rest = bytes.get(next..).unwrap_or_default();
+            let there = rest.get(..wanted.min(rest.len())).unwrap_or_default();
+            if field == 1 {
+                if there.len() < wanted || wanted == 0 {
+                    return None;
+                }
+                kv.key = there;
+            } else {
+                kv.value = there;
+            }
+            at = next + there.len();
+            if there.len() < wanted {
+                return Some(Partial { kv, len: at, complete: false });
+            }
+        }
+        last = field;
+    }
+}
+
+fn number(bytes: &[u8]) -> Option<(u64, usize)> {
+    let mut value = 0_u64;
+    for (place, byte) in bytes.iter().take(10).enumerate() {
+        value |= u64::from(byte & 0x7f).checked_shl(7 * place as u32)?;
+        if *byte < 0x80 {
+            return Some((value, place + 1));
+        }
+    }
+    None
+}
+
+/// A record at the beginning of `bytes`: its revision, how long that is, and its message.
+fn fragment(bytes: &[u8]) -> Option<(RecordKey, usize, Partial<'_>)> {
+    // A put's message begins where a deletion has its mark.
+    let deletion = bytes.get(REVISION_LEN) == Some(&b't');
+    let len = REVISION_LEN + usize::from(deletion);
+    let key = revision(bytes.get(..len)?)?;
+    let mut partial = partial(bytes.get(len..)?)?;
+    if key.tombstone {
+        // Nothing but its key is in it.
+        let head = partial.kv.key;
+        let end = offset_of(bytes, head) as usize + head.len() - len;
+        partial = Partial {
+            kv: KeyValueRef { key: head, ..KeyValueRef::default() },
+            len: end,
+            complete: true,
+        };
+    }
+    let main = key.revision.main;
+    let begun = !partial.complete
+        && (partial.kv.mod_revision == main
+            || partial.kv.mod_revision == 0 && (1..=main).contains(&partial.kv.create_revision));
+    (agrees(key, &partial.kv) || begun).then_some((key, len, partial))
+}
+
+/// The first place from `from` on where the bytes of a revision could begin.
+fn next_revision(bytes: &[u8], from: usize) -> Option<usize> {
+    const BEFORE: usize = 8;
+    let mut at = from.checked_add(BEFORE)?;
+    loop {
+        let rest = bytes.get(at..)?;
+        at += memchr::memchr(b'_', rest)?;
+        let start = at - BEFORE;
+        // No store has more than 2^56 revisions, and the message behind begins with the key.
+        let head = bytes.get(start..)?;
+        if head.first() == Some(&0)
+            && head.get(9..13) == Some(&[0; 4])
+            && matches!(head.get(REVISION_LEN), Some(0x0a | b't'))
+        {
+            return Some(start);
+        }
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(main: u8, key: &[u8], value: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 0, 0, 0, 0, 0, main, b'_', 0, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend([0x0a, key.len() as u8]);
+        bytes.extend(key);
+        bytes.extend([0x10, main, 0x18, main, 0x20, 1, 0x2a, value.len() as u8]);
+        bytes.extend(value);
+        bytes
+    }
+
+    #[test]
+    fn a_record_is_found_in_any_bytes_whole_or_cut() {
+        let record = put(9, b"key", b"the value");
+        let bytes = [&b"_rubbish_\0"[..], &record, &[0; 20]].concat();
+        let at = next_revision(&bytes, 0).unwrap();
+        assert_eq!(at, 10);
+        let (key, len, found) = fragment(&bytes[at..]).unwrap();
+        assert_eq!((key.revision.main, len, found.complete), (9, 17, true));
+        assert_eq!((found.kv.key, found.kv.value), (&b"key"[..], &b"the value"[..]));
+        let (_, _, found) = fragment(&record[..record.len() - 3]).unwrap();
+        assert_eq!((found.kv.value, found.complete), (&b"the va"[..], false));
+    }
+
+    #[test]
+    fn what_only_looks_like_a_record_is_none() {
+        let mut other = put(9, b"key", b"value");
+        // Modified at another revision than it stands at.
+        other[7] = 8;
+        assert!(fragment(&other).is_none());
+        assert!(fragment(&put(9, b"", b"value")).is_none());
+        assert!(next_revision(b"\0\0\0\0\0\0\0\x09_\0\0\0\0\0\0\0\0", 0).is_none());
+    }
+
+    #[test]
+    fn a_deletion_ends_with_its_key() {
+        let mut bytes =
+            vec![0, 0, 0, 0, 0, 0, 0, 9, b'_', 0, 0, 0, 0, 0, 0, 0, 1, b't', 0x0a, 1, b'k'];
+        bytes.extend(put(10, b"next", b"value"));
+        let (key, len, found) = fragment(&bytes).unwrap();
+        assert!(key.tombstone);
+        assert_eq!((found.kv.key, found.complete), (&b"k"[..], true));
+        assert_eq!(len + found.len, 21);
+    }
+}
