@@ -327,6 +327,13 @@ impl<'a> Leaf<'a> {
         self.elements.disjoint(Kind::Leaf)
     }
 
+    /// What is wrong with the first element for which the page has no bytes left; `None` when all have some.
+    pub fn overdrawn(&self) -> Option<Error> {
+        let (page, index) = (self.page(), self.disjoint());
+        (index < self.count())
+            .then(|| self.item(index).err().unwrap_or(Error::SharedBytes { page, index }))
+    }
+
     /// Keys and values of all elements as one run of bytes, when they are packed in element order
     /// without gaps, as bbolt writes them, and none is a bucket. `None` otherwise.
     ///
@@ -406,6 +413,13 @@ impl<'a> Branch<'a> {
     /// How many of the first elements can have keys of their own; as [`Leaf::disjoint`].
     pub fn disjoint(&self) -> usize {
         self.elements.disjoint(Kind::Branch)
+    }
+
+    /// What is wrong with the first element for which the page has no bytes left; as [`Leaf::overdrawn`].
+    pub fn overdrawn(&self) -> Option<Error> {
+        let (page, index) = (self.page(), self.disjoint());
+        (index < self.count())
+            .then(|| self.child(index).err().unwrap_or(Error::SharedBytes { page, index }))
     }
 
     /// Child `index`.

@@ -208,10 +208,7 @@ proptest! {
         prop_assert_eq!(prediction.rewritten.compacted, all.size_bytes);
         let rest = Rewrite::with_cut(db, cut).unwrap().measure(&Silent).unwrap();
         prop_assert_eq!(prediction.removed.records, rest.records_removed);
-        // The marks may be new, and with them a page.
-        let page = db.page_size();
-        prop_assert!(prediction.compacted.compacted.abs_diff(rest.size_bytes) <= page,
-            "{prediction:?}, measured {rest:?}");
+        prop_assert_eq!(prediction.compacted.compacted, rest.size_bytes);
     }
 
     #[test]

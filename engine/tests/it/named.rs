@@ -77,6 +77,8 @@ fn one_broken_thing_is_one_finding_at_its_place() {
     let bytes = sound();
     let Places { root, branch, leaf, inline } = places(&bytes);
     let element = |page, index| Place::Element { page, index };
+    let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+    let last = |page| usize::from(db.header(PageId(page)).unwrap().count) - 1;
     let cases = [
         // A gap before, and a byte shared with, the next element.
         (field(leaf * PAGE, 4, layout::LEAF_VSIZE), -1, "unpacked", element(leaf, 5)),
@@ -84,6 +86,20 @@ fn one_broken_thing_is_one_finding_at_its_place() {
         (field(branch * PAGE, 0, layout::BRANCH_KSIZE), -1, "unpacked", element(branch, 1)),
         (field(inline, 1, layout::LEAF_VSIZE), 1, "unpacked", element(root, 1)),
         (field(leaf * PAGE, 4, layout::LEAF_FLAGS), 2, "element-flags", element(leaf, 4)),
+        // The last one reaches beyond the page, and nothing comes after it that would be out of place.
+        (
+            field(leaf * PAGE, last(leaf), layout::LEAF_VSIZE),
+            1 << 20,
+            "element-bounds",
+            element(leaf, last(leaf)),
+        ),
+        (
+            field(branch * PAGE, last(branch), layout::BRANCH_KSIZE),
+            1 << 20,
+            "element-bounds",
+            element(branch, last(branch)),
+        ),
+        (field(inline, 3, layout::LEAF_VSIZE), 1 << 20, "element-bounds", element(root, 3)),
     ];
     for (offset, by, code, place) in cases {
         let mut broken = bytes.clone();

@@ -213,7 +213,7 @@ impl<'a> Exact<'a, '_> {
     fn descend(&mut self, page: &Page<'a>, stack: &mut Vec<PageId>, nested: &mut Vec<Bucket<'a>>) {
         match page.node() {
             Ok(Node::Branch(branch)) => {
-                self.unpacked(branch.unpacked());
+                self.unpacked(branch.unpacked(), branch.overdrawn());
                 for index in 0..branch.count() {
                     match branch.child_page(index) {
                         Ok(child) => self.references(child, stack, nested),
@@ -228,17 +228,20 @@ impl<'a> Exact<'a, '_> {
     }
 
     /// Elements that stand elsewhere than bbolt puts them: once a page, at the first of them.
-    fn unpacked(&mut self, found: Option<Unpacked>) {
+    /// Or, where all begin as they should, the one that claims more than is left of the page.
+    fn unpacked(&mut self, found: Option<Unpacked>, overdrawn: Option<Error>) {
         if let Some(found) = found {
             let place = Place::Element { page: found.page.0, index: found.index };
             self.report("unpacked", place, found.to_string());
+        } else if let Some(error) = overdrawn {
+            self.error(&error);
         }
     }
 
     /// What bbolt does not look at: element bounds and flags, empty keys, bucket values. Elements for
     /// which no bytes are left are not looked at: reading them all could take the page's size squared.
     fn leaf(&mut self, leaf: Leaf<'a>, nested: &mut Vec<Bucket<'a>>) {
-        self.unpacked(leaf.unpacked());
+        self.unpacked(leaf.unpacked(), leaf.overdrawn());
         for item in leaf.items().take(leaf.disjoint()) {
             let item = match item {
                 Ok(item) => item,
@@ -290,6 +293,9 @@ impl<'a> Exact<'a, '_> {
             let message = format!("inline bucket {}: {found}", hex(holder.key));
             let place = Place::Element { page: holder.page.0, index: holder.index };
             self.report("unpacked", place, message);
+        } else if let Some(error) = leaf.overdrawn() {
+            let message = format!("inline bucket {}: {error}", hex(holder.key));
+            self.report(error.code(), error.place(), message);
         }
         let mut previous: Option<&[u8]> = None;
         for item in leaf.items().take(leaf.disjoint()) {

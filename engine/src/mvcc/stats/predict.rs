@@ -6,7 +6,7 @@ use crate::{
         write::{Estimate, Estimated, Fill, PageSize, Style},
     },
     mvcc::Error,
-    schema::{Store, bucket},
+    schema::{Store, bucket, meta, revision::REVISION_LEN},
 };
 
 use super::Amount;
@@ -104,9 +104,9 @@ impl Forecast {
     }
 
     pub(super) fn finish(self, store: &Store<'_>) -> Result<Prediction, Error> {
-        let rewritten = |[theirs, ours]: [Estimate; 2]| -> Result<Rewritten, Error> {
+        let rewritten = |[theirs, ours]: [Estimate; 2], marked| -> Result<Rewritten, Error> {
             let bytes = |key: Estimate, style| {
-                let pages = pages(store, &key.finish(), self.page_size, style)?;
+                let pages = pages(store, &key.finish(), self.page_size, style, marked)?;
                 Ok::<_, Error>(pages * u64::from(self.page_size.bytes()))
             };
             let [by_etcd, by_us] = STYLES;
@@ -114,20 +114,21 @@ impl Forecast {
         };
         Ok(Prediction {
             bytes: self.bytes,
-            rewritten: rewritten(self.all)?,
+            rewritten: rewritten(self.all, false)?,
             compaction: self.compaction,
             removed: self.removed,
-            compacted: rewritten(self.rest)?,
+            compacted: rewritten(self.rest, self.compaction.is_some())?,
         })
     }
 }
 
-/// All pages of the database when bucket `key` takes so many.
+/// All pages of the database when bucket `key` takes so many, and with the marks of a compaction when it is `marked`.
 fn pages(
     store: &Store<'_>,
     key: &Estimated,
     page_size: PageSize,
     style: Style,
+    marked: bool,
 ) -> Result<u64, Error> {
     const METAS: u64 = 2;
     let mut root = Estimate::new(page_size, style);
@@ -138,7 +139,12 @@ fn pages(
             *key
         } else if item.is_bucket() {
             let bucket = Bucket::from_item(*store.db(), &item)?;
-            estimate(&bucket, page_size, style, 0, &mut total)?
+            let marks = if marked && item.key == bucket::META.as_bytes() {
+                missing_marks(&bucket)?
+            } else {
+                Vec::new()
+            };
+            estimate(&bucket, page_size, style, (0, &marks), &mut total)?
         } else {
             root.put(item.key.len(), item.value.len());
             continue;
@@ -150,12 +156,23 @@ fn pages(
     Ok(total + root.finish().pages + left_free)
 }
 
-/// A bucket but `key`; the pages of buckets within it go to `total`.
+/// Lengths of the compaction marks that bucket `meta` does not have yet.
+fn missing_marks(records: &Bucket<'_>) -> Result<Vec<(usize, usize)>, bolt::Error> {
+    let mut missing = Vec::new();
+    for mark in [meta::FINISHED_COMPACT, meta::SCHEDULED_COMPACT] {
+        if records.get(mark.as_bytes())?.is_none() {
+            missing.push((mark.len(), REVISION_LEN));
+        }
+    }
+    Ok(missing)
+}
+
+/// A bucket but `key` at `depth`, with more elements of these lengths; the pages of buckets within it go to `total`.
 fn estimate(
     bucket: &Bucket<'_>,
     page_size: PageSize,
     style: Style,
-    depth: usize,
+    (depth, more): (usize, &[(usize, usize)]),
     total: &mut u64,
 ) -> Result<Estimated, bolt::Error> {
     let mut estimate_of = Estimate::new(page_size, style);
@@ -170,9 +187,10 @@ fn estimate(
             return Err(bolt::Error::TooDeep { page: item.page, limit });
         }
         let nested = Bucket::from_item(*bucket.db(), &item)?;
-        let nested = estimate(&nested, page_size, style, depth + 1, total)?;
+        let nested = estimate(&nested, page_size, style, (depth + 1, &[]), total)?;
         estimate_of.put_bucket(item.key.len(), &nested);
         *total += nested.pages;
     }
+    more.iter().for_each(|(key, value)| estimate_of.put(*key, *value));
     Ok(estimate_of.finish())
 }
