@@ -7,7 +7,6 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::dataset::loaded;
 use crate::gateway::key;
 use crate::ours;
 use crate::peers::{Line, Needs};
@@ -25,16 +24,6 @@ pub fn trials(suite: &mut Suite) {
             move |dir| deleted_is_found(line, dir),
         );
     }
-    suite.add(
-        "carved::nothing_that_is_in_the_database_is_news",
-        Needs::lines(&[Line::V34, Line::V36]),
-        |_| {
-            for line in [Line::V34, Line::V36] {
-                live_is_no_news(&loaded(line)?.db())?;
-            }
-            Ok(())
-        },
-    );
 }
 
 /// `carve -w json`, a record each.
@@ -100,26 +89,6 @@ fn deleted_is_found(line: Line, dir: &Path) -> Result<()> {
         let bytes = std::fs::read(clean)?;
         let text = SECRET.as_bytes();
         ensure!(!bytes.windows(text.len()).any(|at| at == text), "bytes of a deleted key are left");
-    }
-    Ok(())
-}
-
-/// No record is named that the database has at the same revision with the same value.
-fn live_is_no_news(db: &Path) -> Result<()> {
-    use etcdsnap_engine::{bolt::Db, limits::Limits};
-    let bytes = std::fs::read(db)?;
-    let file = Db::from_bytes(&bytes, Limits::default())?;
-    let keys = file.root().bucket(b"key")?.context("no keys")?;
-    for record in carve(db, &[])? {
-        let number = |name: &str| record[name].as_u64().context("no number");
-        let mut stored = number("revision")?.to_be_bytes().to_vec();
-        stored.push(b'_');
-        stored.extend(number("sub")?.to_be_bytes());
-        if record["deletion"] == true {
-            stored.push(b't');
-        }
-        let known = keys.get(&stored)?;
-        ensure!(known.is_none() || record["conflicts"] == true, "it is live: {record}");
     }
     Ok(())
 }

@@ -22,8 +22,8 @@ fn help_of_every_command_is_on_stdout_with_code_0_and_has_an_example() {
     let commands = [
         "", "save", "status", "verify", "restore", "compact", "hashkv", "check", "info", "members",
         "demo", "bench", "keys", "get", "leases", "auth", "alarms", "wal", "doctor", "snapshot",
-        "history", "log", "diff", "top", "pages", "page", "buckets", "redact", "report",
-        "carve", "salvage",
+        "history", "log", "diff", "top", "pages", "page", "buckets", "redact", "report", "carve",
+        "salvage",
     ];
     for command in commands {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();

@@ -266,3 +266,23 @@ fn a_leaf_that_spans_a_revision_and_lacks_it_proves_that_it_was_compacted_away()
     let (names, _) = keys(&[vec![0; 8192], old, elsewhere].concat(), Options::default());
     assert_eq!(names, "k2 k3 k4 k5 k6");
 }
+
+#[test]
+fn a_copy_of_what_the_database_has_is_no_news() {
+    // Its free pages hold older copies of leaves in use.
+    let bytes = db("crashed-36");
+    let known = records(&bytes);
+    let mut carved = 0;
+    Carver::new(&bytes, &Silent)
+        .unwrap()
+        .run(&Silent, &mut |record| {
+            assert!(!known.contains_key(&record.revision.encode()), "{record:?}");
+            let stored = record.revision.encode();
+            let at = record.offset as usize;
+            assert_eq!(bytes[at..at + stored.len()], stored, "it does not stand there");
+            carved += 1;
+            true
+        })
+        .unwrap();
+    assert_eq!(carved, 31);
+}
