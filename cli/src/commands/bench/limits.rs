@@ -27,7 +27,7 @@ impl Limits {
     /// Measures what job `name` is held against.
     ///
     /// # Errors
-    /// As [`sha256`] and [`write`].
+    /// When the input cannot be read, or its copy not be written.
     pub fn measure(&mut self, name: &str, input: &Path, work: &Path) -> anyhow::Result<()> {
         if matches!(name, "verify" | "restore") {
             self.sha256.seconds.push(sha256(input)?);
