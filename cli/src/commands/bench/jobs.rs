@@ -61,12 +61,24 @@ pub struct Input<'i> {
 pub const NAMES: [&str; 8] =
     ["status", "hashkv", "check", "verify", "save", "restore", "restore-all", "compact"];
 
-/// All jobs on `input`, with `work` to write in; `program` is ours, and `server` serves what is in `input`.
+/// The job that a server does, too.
+pub const SAVE: &str = "save";
+
+/// The snapshot that `etcdctl` fetches from `server`, with `work` to write in.
+pub fn live(etcdctl: &Path, server: &Server, work: &Path) -> Contender {
+    let out = work.join("out.db");
+    let words = ["snapshot", "save", "--endpoints", &server.endpoint, "--command-timeout", "1h"];
+    let mut command = vec![etcdctl.into()];
+    command.extend(words.map(OsString::from));
+    command.push(out.clone().into());
+    Contender::new("etcdctl", command).making(vec![out, work.join("out.db.part")])
+}
+
+/// All jobs on `input`, with `work` to write in; `program` is ours. Beside [`SAVE`] stands [`live`], too.
 pub fn jobs(
     program: &Path,
     peers: &Peers,
     Input { given: input, db }: Input<'_>,
-    server: Option<&Server>,
     work: &Path,
 ) -> Vec<Job> {
     let words = |program: &Path, words: &[&str], paths: &[&Path]| {
@@ -124,12 +136,6 @@ pub fn jobs(
     for command in &mut save.commands {
         command.extend(["--data-dir".into(), db.into(), out.clone().into()]);
     }
-    let live = server.zip(peers.server.as_ref()).map(|(server, (_, etcdctl))| {
-        let words_of =
-            ["snapshot", "save", "--endpoints", &server.endpoint, "--command-timeout", "1h"];
-        let command = words(etcdctl, &words_of, &[&out]);
-        Contender::new("etcdctl", command).making(vec![out.clone(), work.join("out.db.part")])
-    });
     // etcdutl's hashkv commits to the file it is asked about, and defrag is about a data dir.
     let own_db = own.join("member").join("snap").join("db");
     let fresh = |contender: Option<Contender>| {
@@ -145,7 +151,7 @@ pub fn jobs(
         job("hashkv", ours("hashkv", &[input]), [fresh(etcdutl(&["hashkv"], &[&own_db]))]),
         job("check", ours("check", &[input]), [bbolt(&["check"], &[input])]),
         job("verify", ours("verify", &[input]), [etcdutl(&["snapshot", "status"], &[input])]),
-        job("save", save, [live]),
+        job(SAVE, save, [None]),
         job(
             "restore",
             restored(ours("restore", &[input]), &["data"], &[]),

@@ -200,26 +200,21 @@ fn measure(
     let program = std::env::current_exe().context("find this program")?;
     let wanted = |name: &str| args.job.is_empty() || args.job.iter().any(|job| job == name);
     let bare = work.join("bare.db");
-    let input = jobs::Input { given: input, db: bare_db(input, bytes, &bare)? };
-    let server = match &peers.server {
-        Some((etcd, etcdctl)) if wanted("save") => {
-            context.warn("a server is started on it");
-            let started = Server::start(&program, etcd, etcdctl, input.given, work);
-            // Whoever measures ours need not have a server that takes these data.
-            let why = |error: &anyhow::Error| {
-                context.warn(&format!("note: save is compared with nothing: {error:#}"));
-            };
-            started.inspect_err(why).ok()
-        }
-        _ => None,
-    };
+    // A copy of the input takes time and room; not every job needs one.
+    let needed = ["hashkv", "save", "compact"].into_iter().any(wanted);
+    let db = if needed { bare_db(input, bytes, &bare)? } else { input };
+    let input = jobs::Input { given: input, db };
     let mut limits = Limits::default();
     let mut measured_jobs = Vec::new();
-    for Job { name, ours, peers } in jobs::jobs(&program, peers, input, server.as_ref(), work) {
+    for Job { name, ours, peers: mut others } in jobs::jobs(&program, peers, input, work) {
         if !wanted(name) {
             continue;
         }
-        let contenders: Vec<_> = std::iter::once(ours).chain(peers).collect();
+        // It runs as long as it is measured: others would share the machine with it.
+        let server =
+            if name == jobs::SAVE { serve(context, &program, peers, input, work) } else { None };
+        others.extend(server.iter().map(|(server, etcdctl)| jobs::live(etcdctl, server, work)));
+        let contenders: Vec<_> = std::iter::once(ours).chain(others).collect();
         let mut figures = vec![Measured::default(); contenders.len()];
         for round in 0..usize::from(args.rounds) {
             let mut order: Vec<usize> = (0..contenders.len()).collect();
@@ -264,6 +259,25 @@ fn measure(
         compact_revision,
         jobs: measured_jobs,
     })
+}
+
+/// A server on `input`, and its etcdctl. Whoever measures ours need not have one that takes these data.
+fn serve<'p>(
+    context: &Context,
+    program: &Path,
+    peers: &'p Peers,
+    input: jobs::Input<'_>,
+    work: &Path,
+) -> Option<(Server, &'p Path)> {
+    let (etcd, etcdctl) = peers.server.as_ref()?;
+    context.warn("a server is started on it");
+    match Server::start(program, etcd, etcdctl, input.given, work) {
+        Ok(server) => Some((server, etcdctl)),
+        Err(error) => {
+            context.warn(&format!("note: save is compared with nothing: {error:#}"));
+            None
+        }
+    }
 }
 
 /// The database of the file at `input`, which takes `bytes` of it: the file itself, or a copy at `bare` without the digest.

@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A server on loopback. Ends when dropped.
 pub struct Server {
     child: Child,
+    data: PathBuf,
     /// Its client address.
     pub endpoint: String,
 }
@@ -61,7 +62,7 @@ impl Server {
         }
         child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = child.spawn().with_context(|| format!("run {}", etcd.display()))?;
-        let mut server = Self { child, endpoint: client };
+        let mut server = Self { child, data, endpoint: client };
         server.wait(etcdctl)?;
         Ok(server)
     }
@@ -90,9 +91,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Gone already, or gone now; its files are in a temporary directory.
+        // Gone already, or gone now; what is left of its files is in a temporary directory.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.data);
     }
 }
 
