@@ -11,7 +11,7 @@ use super::{
 use crate::{
     pb::{authpb, etcdserverpb::AlarmMember, leasepb, wire::KeyValueRef},
     raw::Raw,
-    schema::{RecordKey, auth, bucket, meta, revision},
+    schema::{RecordKey, SETTINGS, auth, bucket, meta, revision},
 };
 
 /// What is done with bytes.
@@ -63,20 +63,6 @@ pub(super) struct Element<'a> {
     pub(super) value: &'a [u8],
     pub(super) at: usize,
 }
-
-/// Names of etcd's small records.
-const NAMES: [&str; 10] = [
-    meta::CONSISTENT_INDEX,
-    meta::TERM,
-    meta::CONF_STATE,
-    meta::STORAGE_VERSION,
-    meta::SCHEDULED_COMPACT,
-    meta::FINISHED_COMPACT,
-    meta::CLUSTER_VERSION,
-    meta::DOWNGRADE,
-    auth::ENABLED,
-    auth::REVISION,
-];
 
 /// Longest name of a bucket, user or role that is taken for one, in bytes.
 const NAME: usize = 256;
@@ -177,13 +163,14 @@ pub(super) fn key_op(class: Class, key: &[u8]) -> Op {
         Class::Lease => key.len() == 8,
         Class::Members | Class::Removed => key.len() <= 16 && key.iter().all(u8::is_ascii_hexdigit),
         Class::Meta | Class::Cluster | Class::Auth => {
-            NAMES.iter().any(|name| key == name.as_bytes())
+            SETTINGS.iter().any(|name| key == name.as_bytes())
         }
         Class::Buckets | Class::Users | Class::Roles => key.len() <= NAME,
         Class::Other => true,
         Class::Alarm => return Op::Zero,
         Class::Unknown => {
-            is_revision(key) || NAMES.iter().chain(&bucket::ALL).any(|name| key == name.as_bytes())
+            is_revision(key)
+                || SETTINGS.iter().chain(&bucket::ALL).any(|name| key == name.as_bytes())
         }
         Class::Freelist => false,
     };
@@ -224,7 +211,7 @@ fn guess(element: &Element<'_>) -> Class {
     if named(auth::ENABLED) || named(auth::REVISION) {
         return Class::Auth;
     }
-    if NAMES.iter().any(|name| named(name)) {
+    if SETTINGS.iter().any(|name| named(name)) {
         return Class::Meta;
     }
     let id = (key.len() == 8).then(|| Raw::new(key).u64_be(0)).flatten();

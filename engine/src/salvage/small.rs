@@ -8,7 +8,7 @@ use crate::{
     bolt::Item,
     pb::{authpb, etcdserverpb::AlarmMember, leasepb::Lease},
     rewrite::Records,
-    schema::{RecordKey, auth, bucket, meta},
+    schema::{RecordKey, SETTINGS, auth, bucket, meta},
 };
 
 /// Which bucket other than `key` `item` belongs to by its form; `None` when it could belong to several or to none.
@@ -82,19 +82,7 @@ pub(super) fn fits(name: &[u8], item: &Item<'_>) -> bool {
         return AlarmMember::decode(item.key).is_ok();
     }
     if [bucket::META, bucket::CLUSTER, bucket::AUTH].into_iter().any(named) {
-        let known = [
-            meta::CONSISTENT_INDEX,
-            meta::TERM,
-            meta::CONF_STATE,
-            meta::STORAGE_VERSION,
-            meta::SCHEDULED_COMPACT,
-            meta::FINISHED_COMPACT,
-            meta::CLUSTER_VERSION,
-            meta::DOWNGRADE,
-            auth::ENABLED,
-            auth::REVISION,
-        ];
-        let known = known.iter().any(|known| known.as_bytes() == item.key);
+        let known = SETTINGS.iter().any(|known| known.as_bytes() == item.key);
         let name = item.key.iter().all(u8::is_ascii_graphic);
         return if known { bucket_of(item).is_some_and(named) } else { name };
     }

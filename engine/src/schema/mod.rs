@@ -48,6 +48,20 @@ pub mod bucket {
         [ALARM, AUTH, AUTH_ROLES, AUTH_USERS, CLUSTER, KEY, LEASE, MEMBERS, MEMBERS_REMOVED, META];
 }
 
+/// Keys of buckets `meta`, `cluster` and `auth`: what there is once, from 3.4 to 3.7.
+pub const SETTINGS: [&str; 10] = [
+    meta::CONSISTENT_INDEX,
+    meta::TERM,
+    meta::CONF_STATE,
+    meta::STORAGE_VERSION,
+    meta::SCHEDULED_COMPACT,
+    meta::FINISHED_COMPACT,
+    meta::CLUSTER_VERSION,
+    meta::DOWNGRADE,
+    auth::ENABLED,
+    auth::REVISION,
+];
+
 /// An etcd database: a bbolt file with etcd's buckets.
 #[derive(Clone, Copy, Debug)]
 pub struct Store<'a> {
