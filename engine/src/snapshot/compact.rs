@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::FileExt as _,
     path::Path,
     sync::{Arc, Mutex},
@@ -10,7 +10,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Digest, Error, save::hash, trailer::TRAILER};
+use super::{Digest, Error, save::replacing, trailer::TRAILER};
 use crate::{
     bulk::ReadBack,
     progress::{Progress, Step},
@@ -48,9 +48,10 @@ pub struct Compacted {
     pub records_removed: u64,
 }
 
-/// Writes `rewrite` as file `target`: whole or not at all. It is synced, read back and compared before it takes its
-/// name; an older file of that name stays until then. `settled` is asked last whether the bytes of the source can
-/// be trusted.
+/// Writes `rewrite` as file `target`: whole or not at all. Its pages are checked and its content is compared while it is
+/// written, and it is synced before it takes its name; an older file of that name stays until then, and is replaced
+/// only when every byte of the database was read back from the disk. `settled` is asked last whether the bytes of the
+/// source can be trusted.
 ///
 /// # Errors
 /// When the space does not suffice, the source cannot be read, the system refuses, or what was written reads back
@@ -63,7 +64,7 @@ pub fn compact_file(
     progress: &dyn Progress,
     settled: impl FnOnce() -> io::Result<()>,
 ) -> Result<Compacted, Error> {
-    let read_back = super::save::replacing(target, read_back);
+    let read_back = replacing(target, read_back);
     check_space(rewrite, form, target, progress)?;
     progress.step(Step::Create, target);
     let stage = Stage::file(target)?;
@@ -140,20 +141,31 @@ fn check_space(
 /// When it cannot be read or written, or the work was interrupted.
 pub fn append_digest(file: &mut File, bytes: u64, progress: &dyn Progress) -> Result<u64, Error> {
     progress.begin("digest", bytes);
-    let digest = digested(file, bytes, progress).map_err(Error::Stream)?;
-    digest.ok_or(crate::bolt::Error::Interrupted)?;
+    let digest = file.rewind().and_then(|()| hash(file, bytes, progress)).map_err(Error::Stream)?;
+    let digest = digest.ok_or(crate::bolt::Error::Interrupted)?;
+    file.write_all_at(&digest.0, bytes).map_err(Error::Stream)?;
     Ok(Form::Snapshot.len(bytes))
 }
 
-/// Writes the digest of the first `bytes` behind them; `None` when interrupted.
-fn digested(file: &mut File, bytes: u64, progress: &dyn Progress) -> io::Result<Option<Digest>> {
-    file.rewind()?;
-    let digest = hash(file, bytes, progress)?;
-    if let Some(digest) = digest {
-        file.seek(SeekFrom::Start(bytes))?;
-        file.write_all(&digest.0)?;
+/// SHA-256 of the next `bytes` of `file`; `None` when interrupted.
+fn hash(file: &mut File, bytes: u64, progress: &dyn Progress) -> io::Result<Option<Digest>> {
+    /// Bytes read at a time.
+    const STEP: usize = 4 << 20;
+    let mut left = bytes;
+    let mut buffer = vec![0; STEP];
+    let mut hasher = Sha256::new();
+    while left > 0 {
+        if progress.interrupted() {
+            return Ok(None);
+        }
+        let want = usize::try_from(left).unwrap_or(STEP).min(STEP);
+        let step = buffer.get_mut(..want).unwrap_or_default();
+        file.read_exact(step)?;
+        hasher.update(&*step);
+        left -= want as u64;
+        progress.advance(want as u64);
     }
-    Ok(digest)
+    Ok(Some(Digest(hasher.finalize().into())))
 }
 
 /// Hashes what goes by. Its position cannot change; the writer's first step, over the metas, was done before.

@@ -1,8 +1,7 @@
 //! Writes a snapshot: the bytes a server's snapshot of the same transaction would have.
 
 use std::{
-    fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -154,27 +153,4 @@ pub fn save_file(
 /// What is read back of a file that will be named `target`: all when there is a file that would be lost.
 pub(super) fn replacing(target: &Path, asked: ReadBack) -> ReadBack {
     if target.exists() { ReadBack::All } else { asked }
-}
-
-/// SHA-256 of the next `bytes` of `file`; `None` when interrupted.
-pub(super) fn hash(
-    file: &mut File,
-    bytes: u64,
-    progress: &dyn Progress,
-) -> io::Result<Option<Digest>> {
-    let mut left = bytes;
-    let mut buffer = vec![0; STEP];
-    let mut hasher = Sha256::new();
-    while left > 0 {
-        if progress.interrupted() {
-            return Ok(None);
-        }
-        let want = usize::try_from(left).unwrap_or(STEP).min(STEP);
-        let step = buffer.get_mut(..want).unwrap_or_default();
-        file.read_exact(step)?;
-        hasher.update(&*step);
-        left -= want as u64;
-        progress.advance(want as u64);
-    }
-    Ok(Some(Digest(hasher.finalize().into())))
 }
