@@ -133,11 +133,7 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
             }
             text
         }
-        Format::Table => {
-            let mut table = Table::new(&["FIELD", "VALUE"]).left();
-            shown.into_iter().for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
-            table.render()
-        }
+        Format::Table => Table::of_fields(shown).render(),
         Format::Fields => output::fields(&shown),
         Format::Json => output::json(&Json {
             dry_run: args.dry_run,

@@ -172,11 +172,7 @@ fn render(format: Format, info: &Info) -> Result<String> {
     Ok(match format {
         Format::Json => output::json(info)?,
         Format::Fields => output::fields(&rows),
-        Format::Table => {
-            let mut table = Table::new(&["FIELD", "VALUE"]).left();
-            rows.into_iter().for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
-            table.render()
-        }
+        Format::Table => Table::of_fields(rows).render(),
         Format::Simple => rows
             .iter()
             .map(|(name, value)| format!("{:<17} {value}\n", format!("{name}:")))

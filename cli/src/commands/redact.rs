@@ -165,11 +165,7 @@ fn render(
                 output::escape(&path)
             )
         }
-        Format::Table => {
-            let mut table = Table::new(&["FIELD", "VALUE"]).left();
-            shown.into_iter().for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
-            table.render()
-        }
+        Format::Table => Table::of_fields(shown).render(),
         Format::Fields => output::fields(&shown),
         Format::Json => {
             let (findings, lost, gained) =

@@ -345,13 +345,8 @@ fn render(format: Format, done: &Done) -> Result<String> {
             done.members().map(|(one, start)| output::fields(&rows(done, one, start))).collect()
         }
         Format::Table => {
-            let mut table = Table::new(&["FIELD", "VALUE"]).left();
-            for (one, start) in done.members() {
-                rows(done, one, start)
-                    .into_iter()
-                    .for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
-            }
-            table.render()
+            let fields = done.members().flat_map(|(one, start)| rows(done, one, start));
+            Table::of_fields(fields).render()
         }
         Format::Simple => simple(done),
     })

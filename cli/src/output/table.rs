@@ -22,6 +22,13 @@ impl Table {
         }
     }
 
+    /// One thing's fields, a row each.
+    pub fn of_fields<'n>(fields: impl IntoIterator<Item = (&'n str, String)>) -> Self {
+        let mut table = Self::new(&["FIELD", "VALUE"]).left();
+        fields.into_iter().for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
+        table
+    }
+
     /// Aligns cells to the left: for text.
     pub fn left(mut self) -> Self {
         self.left = true;

@@ -134,11 +134,7 @@ fn render(format: Format, args: &Report, made: &Made, space: &[Space]) -> Result
             let input = args.input.path.display().to_string();
             format!("{}: {verdict}; see {}\n", output::escape(&input), output::escape(&path))
         }
-        Format::Table => {
-            let mut table = Table::new(&["FIELD", "VALUE"]).left();
-            shown.into_iter().for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
-            table.render()
-        }
+        Format::Table => Table::of_fields(shown).render(),
         Format::Fields => output::fields(&shown),
         Format::Json => output::json(&Json {
             dry_run: args.dry_run,

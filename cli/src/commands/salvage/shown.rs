@@ -154,13 +154,7 @@ pub fn render(format: Format, done: &Done) -> Result<String> {
         Format::Json => output::json(&json(done))?,
         Format::Simple => simple(done),
         Format::Fields => output::fields(&rows(done)),
-        Format::Table => {
-            let mut table = Table::new(&["FIELD", "VALUE"]).left();
-            rows(done)
-                .into_iter()
-                .for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
-            table.render()
-        }
+        Format::Table => Table::of_fields(rows(done)).render(),
     })
 }
 
