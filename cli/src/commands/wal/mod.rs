@@ -4,7 +4,7 @@ mod open;
 mod request;
 
 use std::{
-    collections::BTreeMap,
+    fmt::Write as _,
     io::{self, BufWriter, Write},
 };
 
@@ -13,6 +13,7 @@ use etcdsnap_engine::{
     pb::entry::Decoded,
     wal::{End, Error, Payload, Record, Records, SegmentName, Tail},
 };
+use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -26,6 +27,8 @@ use open::Opened;
 
 /// Characters of a request that are shown to people.
 const SHOWN: usize = 200;
+/// Records that are made into lines side by side, and bytes of them, as the lines are held until they are written.
+const BATCH: (usize, usize) = (1024, 4 << 20);
 
 /// A record as scripts see it.
 #[derive(Serialize)]
@@ -103,9 +106,9 @@ pub fn run(context: &Context, args: &Wal) -> anyhow::Result<Answer> {
         ));
     }
     let opened = Opened::new(context, args)?;
-    let overridden = overridden(&opened);
+    let newest = Newest::read(&opened);
     let mut out = BufWriter::new(io::stdout().lock());
-    let printed = print(context, args, &opened, &overridden, &mut out);
+    let printed = print(context, args, &opened, &newest, &mut out);
     let printed = printed.and_then(|exit| out.flush().map(|()| exit));
     opened.check()?;
     match printed {
@@ -116,27 +119,36 @@ pub fn run(context: &Context, args: &Wal) -> anyhow::Result<Answer> {
     }
 }
 
-/// The index from which on entries of a segment at or behind an offset are overridden by later ones: the place of
-/// the last entry of each index.
-fn overridden(opened: &Opened) -> BTreeMap<u64, (usize, u64)> {
-    let mut last = BTreeMap::new();
-    for (at, (_, segment)) in opened.segments().enumerate() {
-        for record in Records::new(segment, 0, Tail::Newest).flatten() {
-            if let Ok(Payload::Entry(entry)) = record.payload() {
-                // A shorter log took the place of everything behind this index.
-                last.split_off(&entry.index());
-                last.insert(entry.index(), (at, record.offset));
+/// The last entry of each index, in order: its segment and offset. Every other entry of that index, or of one that is
+/// not here, is overridden.
+struct Newest(Vec<(u64, (usize, u64))>);
+
+impl Newest {
+    fn read(opened: &Opened) -> Self {
+        let mut newest: Vec<(u64, (usize, u64))> = Vec::new();
+        for (at, (_, segment)) in opened.segments().enumerate() {
+            for record in Records::new(segment, 0, Tail::Newest).flatten() {
+                if let Ok(Payload::Entry(entry)) = record.payload() {
+                    // A shorter log took the place of everything behind this index.
+                    while newest.pop_if(|(index, _)| *index >= entry.index()).is_some() {}
+                    newest.push((entry.index(), (at, record.offset)));
+                }
             }
         }
+        Self(newest)
     }
-    last
+
+    fn is_at(&self, index: u64, place: (usize, u64)) -> bool {
+        let found = self.0.binary_search_by_key(&index, |(index, _)| *index);
+        found.is_ok_and(|found| self.0.get(found).is_some_and(|(_, newest)| *newest == place))
+    }
 }
 
 fn print(
     context: &Context,
     args: &Wal,
     opened: &Opened,
-    last: &BTreeMap<u64, (usize, u64)>,
+    newest: &Newest,
     out: &mut impl Write,
 ) -> io::Result<Exit> {
     let segments = opened.segments().count();
@@ -144,22 +156,35 @@ fn print(
     for (at, (name, segment)) in opened.segments().enumerate() {
         let tail = if at + 1 == segments { Tail::Newest } else { Tail::Closed };
         let mut records = Records::new(segment, crc, tail);
+        let render = |record: Result<Record<'_>, Error>, text: &mut String| {
+            let record = record?;
+            let Some(shown) = shown(args, name, &record)? else { return Ok(()) };
+            let overridden = shown
+                .index
+                .filter(|_| shown.r#type == "entry")
+                .is_some_and(|index| !newest.is_at(index, (at, record.offset)));
+            line(context.global.format, &Json { overridden, ..shown }, text);
+            Ok(())
+        };
         loop {
-            match records.next() {
-                Some(Ok(record)) => {
-                    let shown = match shown(args, name, &record) {
-                        Ok(Some(shown)) => shown,
-                        Ok(None) => continue,
-                        Err(error) => return Ok(damaged(name, &error)),
-                    };
-                    let overridden = shown
-                        .index
-                        .filter(|_| shown.r#type == "entry")
-                        .is_some_and(|index| last.get(&index) != Some(&(at, record.offset)));
-                    line(context, &Json { overridden, ..shown }, out)?;
+            let batch = batch(&mut records);
+            if batch.is_empty() {
+                break;
+            }
+            let texts: Vec<(String, Result<(), Error>)> = batch
+                .par_chunks(BATCH.0 / 16)
+                .map(|records| {
+                    let mut text = String::new();
+                    let done =
+                        records.iter().try_for_each(|record| render(record.clone(), &mut text));
+                    (text, done)
+                })
+                .collect();
+            for (text, done) in texts {
+                out.write_all(text.as_bytes())?;
+                if let Err(error) = done {
+                    return Ok(damaged(name, &error));
                 }
-                Some(Err(error)) => return Ok(damaged(name, &error)),
-                None => break,
             }
         }
         crc = records.crc();
@@ -177,6 +202,16 @@ fn print(
         }
     }
     Ok(Exit::Sound)
+}
+
+fn batch<'a>(records: &mut Records<'a>) -> Vec<Result<Record<'a>, Error>> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while batch.len() < BATCH.0 && bytes < BATCH.1 {
+        let Some(record) = records.next() else { break };
+        bytes += record.as_ref().map_or(0, |record| record.data.unwrap_or_default().len());
+        batch.push(record);
+    }
+    batch
 }
 
 /// Says what is wrong with a record.
@@ -260,12 +295,11 @@ fn asked(args: &Wal, shown: &Json) -> bool {
     within && (args.types.is_empty() || args.types.iter().any(named))
 }
 
-fn line(context: &Context, shown: &Json, out: &mut impl Write) -> io::Result<()> {
+fn line(format: Format, shown: &Json, text: &mut String) {
     let number = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
-    match context.global.format {
-        Format::Json => writeln!(out, "{}", serde_json::to_string(shown)?),
+    match format {
+        Format::Json => *text += &json_text(shown),
         Format::Fields => {
-            let request = Value::Object(shown.request.clone()).to_string();
             let pairs = [
                 ("Segment", format!("\"{}\"", shown.segment)),
                 ("Offset", shown.offset.to_string()),
@@ -273,18 +307,19 @@ fn line(context: &Context, shown: &Json, out: &mut impl Write) -> io::Result<()>
                 ("Index", number(shown.index)),
                 ("Term", number(shown.term)),
                 ("Kind", format!("\"{}\"", shown.kind.unwrap_or_default())),
-                ("Request", for_terminal(request.as_bytes())),
+                ("Request", for_terminal(json_text(&shown.request).as_bytes())),
             ];
-            writeln!(out, "{}", output::fields(&pairs))
+            *text += &output::fields(&pairs);
         }
         Format::Simple | Format::Table => {
-            let request = Value::Object(shown.request.clone()).to_string();
-            let mut request = for_terminal(request.as_bytes());
-            if request.chars().count() > SHOWN {
-                request = request.chars().take(SHOWN).chain(['…']).collect();
+            let mut request = for_terminal(json_text(&shown.request).as_bytes());
+            if let Some((end, _)) = request.char_indices().nth(SHOWN) {
+                request.truncate(end);
+                request.push('…');
             }
-            writeln!(
-                out,
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
                 "{:016}+{:#09x} {:<8} {:>8} {:>4} {:<12} {}{}",
                 shown.segment.split('-').next().unwrap_or_default(),
                 shown.offset,
@@ -294,9 +329,15 @@ fn line(context: &Context, shown: &Json, out: &mut impl Write) -> io::Result<()>
                 shown.kind.unwrap_or_default(),
                 if shown.overridden { "(overridden) " } else { "" },
                 request
-            )
+            );
         }
     }
+    text.push('\n');
+}
+
+/// Names are text: nothing in it can fail.
+fn json_text(of: &impl Serialize) -> String {
+    serde_json::to_string(of).unwrap_or_default()
 }
 
 /// The torn tail: no record, but what a server does about it.

@@ -5,7 +5,10 @@ use etcdsnap_engine::pb::{
     authpb::PermissionType,
     entry::Decoded,
     etcdserverpb::AlarmType,
-    kvpb::{Compare, CompareResult, CompareTarget, Request, RequestOp, TargetUnion, TxnRequest},
+    kvpb::{
+        Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, RangeRequest,
+        Request, RequestOp, TargetUnion, TxnRequest,
+    },
     raftpb::{ConfChange, ConfChangeType},
     requestpb::{AlarmAction, InternalRaftRequest, V2Request},
 };
@@ -58,9 +61,7 @@ fn body(
     };
     if let Some(op) = operation(request) {
         let (kind, described) = self::op(&op);
-        if let Value::Object(described) = described {
-            fields.extend(described);
-        }
+        fields.extend(described);
         return kind;
     }
     if let Some(compaction) = &request.compaction {
@@ -199,25 +200,43 @@ fn body(
     bare.iter().find(|(is, _)| *is).map_or("unknown", |(_, kind)| kind)
 }
 
-/// Requests that can also stand in a transaction.
-fn operation(request: &InternalRaftRequest) -> Option<Request> {
-    let range = request.range.clone().map(Request::Range);
-    let put = || request.put.clone().map(Request::Put);
-    let delete = || request.delete_range.clone().map(Request::DeleteRange);
-    let txn = || request.txn.clone().map(Request::Txn);
+/// A request that can also stand in a transaction.
+enum Operation<'a> {
+    Range(&'a RangeRequest),
+    Put(&'a PutRequest),
+    DeleteRange(&'a DeleteRangeRequest),
+    Txn(&'a TxnRequest),
+}
+
+impl<'a> From<&'a Request> for Operation<'a> {
+    fn from(request: &'a Request) -> Self {
+        match request {
+            Request::Range(range) => Self::Range(range),
+            Request::Put(put) => Self::Put(put),
+            Request::DeleteRange(delete) => Self::DeleteRange(delete),
+            Request::Txn(txn) => Self::Txn(txn),
+        }
+    }
+}
+
+fn operation(request: &InternalRaftRequest) -> Option<Operation<'_>> {
+    let range = request.range.as_ref().map(Operation::Range);
+    let put = || request.put.as_ref().map(Operation::Put);
+    let delete = || request.delete_range.as_ref().map(Operation::DeleteRange);
+    let txn = || request.txn.as_ref().map(Operation::Txn);
     range.or_else(put).or_else(delete).or_else(txn)
 }
 
-fn op(request: &Request) -> (&'static str, Value) {
+fn op(request: &Operation<'_>) -> (&'static str, Map<String, Value>) {
     match request {
-        Request::Range(read) => {
+        Operation::Range(read) => {
             let mut fields = range(&read.key, &read.range_end);
             if read.revision != 0 {
                 fields.insert("revision".into(), read.revision.into());
             }
-            ("range", Value::Object(fields))
+            ("range", fields)
         }
-        Request::Put(put) => {
+        Operation::Put(put) => {
             let mut fields = range(&put.key, &[]);
             fields.insert("valueBase64".into(), STANDARD.encode(&put.value).into());
             if put.lease != 0 {
@@ -232,36 +251,35 @@ fn op(request: &Request) -> (&'static str, Value) {
                     fields.insert(name.into(), true.into());
                 }
             }
-            ("put", Value::Object(fields))
+            ("put", fields)
         }
-        Request::DeleteRange(delete) => {
+        Operation::DeleteRange(delete) => {
             let mut fields = range(&delete.key, &delete.range_end);
             if delete.prev_kv {
                 fields.insert("prevKv".into(), true.into());
             }
-            ("delete-range", Value::Object(fields))
+            ("delete-range", fields)
         }
-        Request::Txn(txn) => ("txn", self::txn(txn)),
+        Operation::Txn(txn) => ("txn", self::txn(txn)),
     }
 }
 
-fn txn(txn: &TxnRequest) -> Value {
+fn txn(txn: &TxnRequest) -> Map<String, Value> {
     let branch = |ops: &[RequestOp]| -> Value {
         ops.iter()
-            .map(|each| match &each.request {
-                Some(request) => {
-                    let (kind, fields) = op(request);
-                    json!({ kind: fields })
-                }
-                None => json!({}),
+            .map(|each| {
+                let op = each.request.as_ref().map(|request| op(&request.into()));
+                Value::Object(
+                    op.map(|(kind, fields)| (kind.into(), fields.into())).into_iter().collect(),
+                )
             })
             .collect()
     };
-    json!({
-        "compare": txn.compare.iter().map(compare).collect::<Value>(),
-        "success": branch(&txn.success),
-        "failure": branch(&txn.failure),
-    })
+    let mut fields = Map::new();
+    fields.insert("compare".into(), txn.compare.iter().map(compare).collect());
+    fields.insert("success".into(), branch(&txn.success));
+    fields.insert("failure".into(), branch(&txn.failure));
+    fields
 }
 
 fn compare(compare: &Compare) -> Value {
@@ -369,15 +387,17 @@ pub fn touches(decoded: &Decoded, prefix: &[u8]) -> bool {
     }
 }
 
-fn op_touches(request: &Request, prefix: &[u8]) -> bool {
+fn op_touches(request: &Operation<'_>, prefix: &[u8]) -> bool {
     match request {
-        Request::Range(range) => meets(&range.key, &range.range_end, prefix),
-        Request::Put(put) => put.key.starts_with(prefix),
-        Request::DeleteRange(delete) => meets(&delete.key, &delete.range_end, prefix),
-        Request::Txn(txn) => {
+        Operation::Range(range) => meets(&range.key, &range.range_end, prefix),
+        Operation::Put(put) => put.key.starts_with(prefix),
+        Operation::DeleteRange(delete) => meets(&delete.key, &delete.range_end, prefix),
+        Operation::Txn(txn) => {
             let mut ops = txn.success.iter().chain(&txn.failure);
             txn.compare.iter().any(|each| meets(&each.key, &each.range_end, prefix))
-                || ops.any(|each| each.request.as_ref().is_some_and(|own| op_touches(own, prefix)))
+                || ops.any(|each| {
+                    each.request.as_ref().is_some_and(|own| op_touches(&own.into(), prefix))
+                })
         }
     }
 }
