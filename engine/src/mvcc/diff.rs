@@ -1,18 +1,15 @@
 //! Where two key spaces differ: of two files, or of two revisions of one.
 //!
-//! Both are indexed, then the records of each are read once more in file order, in parallel, and looked up in the other
-//! index. Neither keys nor values are held: memory is what two indexes take and 24 bytes for each key that differs.
+//! Both are indexed. What the second does not have shows in the indexes; its own newest records are read once more in
+//! file order, in parallel, and held against those of the first. Neither keys nor values are held: memory is what two
+//! indexes take and 24 bytes for each key that differs.
 
 use rayon::prelude::*;
 
-use super::{
-    Error, KeyIndex, KeySpace, Record, Scan,
-    index::{Standing, cut},
-};
+use super::{Error, KeyIndex, KeySpace, Record, Scan, index::cut, live::LiveElements};
 use crate::{
     bolt::{Error as BoltError, walk::Subtree},
     progress::Progress,
-    schema::RecordKey,
 };
 
 /// What became of a key.
@@ -82,30 +79,32 @@ impl<'a> Diff<'a> {
         prefix: &[u8],
         progress: &dyn Progress,
     ) -> Result<Self, Error> {
-        let index = |side: &Side<'_, 'a>| -> Result<(KeyIndex<'a>, i64), Error> {
-            let revision = side.space.readable(side.revision)?;
-            Ok((KeyIndex::build(side.space.bucket(), revision, progress)?, revision))
-        };
-        let ((first, first_at), (second, second_at)) = (index(&before)?, index(&after)?);
-        // Removed keys are those of the first that the second does not have; everything else shows in the second.
-        let removed = read(&before, (&first, first_at), progress, |record, found| {
-            if record.kv.key.starts_with(prefix) && second.get(record.kv.key)?.is_none() {
-                found.note(record.kv.key, Change::Removed);
+        let first_at = before.space.readable(before.revision)?;
+        let second_at = after.space.readable(after.revision)?;
+        let size =
+            |side: &Side<'_, 'a>| side.space.bucket().map_or(0, |bucket| bucket.db().size_bytes());
+        progress.begin("index", size(&before) + size(&after));
+        let first = KeyIndex::build(before.space.bucket(), first_at, progress)?;
+        let second = first.build_alike(after.space.bucket(), second_at, progress)?;
+        let mut found = Found::default();
+        let missing = first.missing_in(&second).map(|record| Ok::<_, Error>(record?.kv.key));
+        for key in missing.collect::<Result<Vec<&'a [u8]>, _>>()? {
+            if key.starts_with(prefix) {
+                found.note(key, Change::Removed);
             }
-            Ok(())
-        })?;
-        let mut found = read(&after, (&second, second_at), progress, |record, found| {
+        }
+        // Everything else shows in the second.
+        found.join(read(&after, &second, progress, |record, found| {
             if !record.kv.key.starts_with(prefix) {
                 return Ok(());
             }
             match first.get(record.kv.key)? {
                 None => found.note(record.kv.key, Change::Added),
-                Some(was) if was.kv == record.kv => found.counts.equal += 1,
+                Some(was) if is_same(&was, record) => found.counts.equal += 1,
                 Some(_) => found.note(record.kv.key, Change::Changed),
             }
             Ok(())
-        })?;
-        found.join(removed);
+        })?);
         found.keys.par_sort_unstable();
         let Found { counts, keys } = found;
         Ok(Self { before: first, after: second, revisions: (first_at, second_at), counts, keys })
@@ -161,15 +160,21 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Calls `look` with the newest record of every key, in file order, parts side by side.
+/// Whether two records say the same. What is one and the same record of one file is not read to see that.
+fn is_same(was: &Record<'_>, is: &Record<'_>) -> bool {
+    std::ptr::eq(was.kv.key, is.kv.key) || was.kv == is.kv
+}
+
+/// Calls `look` with the newest record of every key that `index` has, in file order, parts side by side.
 fn read<'a>(
     side: &Side<'_, 'a>,
-    (index, at): (&KeyIndex<'a>, i64),
+    index: &KeyIndex<'a>,
     progress: &dyn Progress,
     look: impl Fn(&Record<'a>, &mut Found<'a>) -> Result<(), Error> + Sync,
 ) -> Result<Found<'a>, Error> {
     let mut all = Found::default();
     let Some(bucket) = side.space.bucket() else { return Ok(all) };
+    let live = LiveElements::new(bucket.db(), index);
     progress.begin("compare", bucket.db().size_bytes());
     let (parts, wave) = cut(bucket, Scan::Parallel);
     for wave in parts.chunks(wave) {
@@ -177,7 +182,7 @@ fn read<'a>(
             .par_iter()
             .map(|part| {
                 let mut found = Found::default();
-                part_of(part, index, at, progress, |record| look(record, &mut found))?;
+                part_of(part, &live, progress, |record| look(record, &mut found))?;
                 Ok(found)
             })
             .collect();
@@ -190,8 +195,7 @@ fn read<'a>(
 
 fn part_of<'a>(
     part: &Subtree<'a>,
-    index: &KeyIndex<'a>,
-    at: i64,
+    live: &LiveElements,
     progress: &dyn Progress,
     mut look: impl FnMut(&Record<'a>) -> Result<(), Error>,
 ) -> Result<(), Error> {
@@ -203,13 +207,8 @@ fn part_of<'a>(
         }
         for item in leaf.items() {
             let item = item?;
-            let beyond = |key: &RecordKey| key.revision.main > at;
-            if RecordKey::parse(item.key).as_ref().is_ok_and(beyond) {
-                continue;
-            }
-            let record = Record::decode(&item)?;
-            if index.standing(&item, &record) == Standing::Newest {
-                look(&record)?;
+            if live.contains(item.page, item.index) {
+                look(&Record::decode(&item)?)?;
             }
         }
         done += leaf.len_bytes();

@@ -36,7 +36,7 @@ const SHARDS: usize = 64;
 
 /// Where a record stands: page and element in one word, so that an index of millions stays small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct RecordRef(u64);
+pub(super) struct RecordRef(u64);
 
 impl RecordRef {
     /// Elements of a page are fewer than 2^16.
@@ -52,7 +52,7 @@ impl RecordRef {
         Self((item.page.0 << Self::INDEX_BITS | item.index as u64) | tombstone | leased)
     }
 
-    fn is_tombstone(self) -> bool {
+    pub(super) fn is_tombstone(self) -> bool {
         self.0 & Self::TOMBSTONE != 0
     }
 
@@ -60,12 +60,19 @@ impl RecordRef {
         self.0 & Self::LEASED != 0
     }
 
-    fn item<'a>(self, bucket: &Bucket<'a>) -> Result<Item<'a>, BoltError> {
-        let index = (self.0 & ((1 << Self::INDEX_BITS) - 1)) as usize;
-        let page = PageId((self.0 & !Self::MARKS) >> Self::INDEX_BITS);
+    pub(super) fn page(self) -> PageId {
+        PageId((self.0 & !Self::MARKS) >> Self::INDEX_BITS)
+    }
+
+    /// Which element of its page it is.
+    pub(super) fn index(self) -> usize {
+        (self.0 & ((1 << Self::INDEX_BITS) - 1)) as usize
+    }
+
+    pub(super) fn item<'a>(self, bucket: &Bucket<'a>) -> Result<Item<'a>, BoltError> {
         match bucket.root() {
-            Root::Inline(leaf) => leaf.item(index),
-            Root::Page(_) => leaf_at(bucket, page)?.item(index),
+            Root::Inline(leaf) => leaf.item(self.index()),
+            Root::Page(_) => leaf_at(bucket, self.page())?.item(self.index()),
         }
     }
 }
@@ -143,33 +150,32 @@ impl<K> std::fmt::Debug for KeyIndex<'_, K> {
     }
 }
 
-/// What has become of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It is the newest of a key that exists.
-    Newest,
-    /// Its key exists and has a newer one.
-    Superseded,
-    /// Its key does not exist; it may be the deletion itself.
-    Deleted,
-}
-
 /// Sees every record while an index is built, and every succession of two records of one key.
 ///
 /// There are many: one for each part of the bucket, which sees its records in order, and one for each shard, which
 /// sees the successions of its keys. They are joined into one, first the parts in order, then the shards.
 pub(super) trait Watch<'a>: Send {
-    /// What is kept of a key's newest record while the index is built.
+    /// What is kept of a key's newest record.
     type Kept: Copy + Default + Send + Sync;
+    /// What the joining of a part says about what it kept.
+    type Link: Send + Sync;
     /// Whether successions are of interest.
     const SUCCESSIONS: bool;
-    /// What to keep of `record`.
-    fn keep(&self, record: &Record<'a>) -> Self::Kept;
+    /// What to keep of `record`, which `item` holds.
+    fn keep(&mut self, item: &Item<'a>, record: &Record<'a>) -> Self::Kept;
+    /// What is kept of a key from its record `next` on, whose part was joined with `link`.
+    fn follow(_previous: Option<Self::Kept>, next: Self::Kept, _link: &Self::Link) -> Self::Kept {
+        next
+    }
     /// Whether what was kept shows that `next` follows `previous`, or is a key's first record, as it should. Where it
     /// does not, both records are read once more, and [`Watch::first`] or [`Watch::pair`] looks at them.
     fn settled(previous: Option<Self::Kept>, next: Self::Kept) -> bool;
     /// A leaf, before its records.
     fn leaf(&mut self, _: &Leaf<'a>) -> Result<(), Error> {
+        Ok(())
+    }
+    /// An element beyond the revision that is asked for.
+    fn beyond(&mut self, _: &Item<'a>) -> Result<(), Error> {
         Ok(())
     }
     /// A record, in revision order.
@@ -181,7 +187,7 @@ pub(super) trait Watch<'a>: Send {
     /// An element that is no record.
     fn undecodable(&mut self, item: &Item<'a>, error: RecordError) -> Result<(), Error>;
     /// The records seen by `next` stand right behind those seen by `self`.
-    fn join(&mut self, next: Self);
+    fn join(&mut self, next: Self) -> Self::Link;
 }
 
 /// An undecodable record where nobody goes on after one.
@@ -197,8 +203,9 @@ struct Summing(Sum);
 
 impl<'a> Watch<'a> for Summing {
     type Kept = ();
+    type Link = ();
     const SUCCESSIONS: bool = false;
-    fn keep(&self, _: &Record<'a>) {}
+    fn keep(&mut self, _: &Item<'a>, _: &Record<'a>) {}
     fn settled(_: Option<()>, (): ()) -> bool {
         true
     }
@@ -218,8 +225,9 @@ impl<'a> Watch<'a> for Summing {
 
 impl<'a> Watch<'a> for Plain {
     type Kept = ();
+    type Link = ();
     const SUCCESSIONS: bool = false;
-    fn keep(&self, _: &Record<'a>) {}
+    fn keep(&mut self, _: &Item<'a>, _: &Record<'a>) {}
     fn settled(_: Option<()>, (): ()) -> bool {
         true
     }
@@ -259,6 +267,44 @@ impl<'a> KeyIndex<'a> {
         Self::build_watched(bucket, at, scan, progress, || Plain).map(|(index, _)| index)
     }
 
+    /// As [`KeyIndex::build`], with the fingerprints of `self`: see [`KeyIndex::missing_in`].
+    ///
+    /// # Errors
+    /// When a page or a record is damaged.
+    pub(super) fn build_alike(
+        &self,
+        bucket: Option<&Bucket<'a>>,
+        at: i64,
+        progress: &dyn Progress,
+    ) -> Result<Self, Error> {
+        Self::build_printed(bucket, at, Scan::Parallel, progress, || Plain, self.prints)
+            .map(|(index, _)| index)
+    }
+
+    /// The newest record of every key that does not exist in `other`, which was built alike, in no order. Keys are told
+    /// apart by their fingerprints.
+    pub(super) fn missing_in<'s>(
+        &'s self,
+        other: &'s Self,
+    ) -> impl ParallelIterator<Item = Result<Record<'a>, Error>> + 's {
+        let shards = self.shards.par_iter().zip(&other.shards);
+        let missing = shards.flat_map_iter(|(own, theirs)| {
+            own.iter().filter(|slot| {
+                let print = slot.fingerprint;
+                theirs.find(spread(print), |known| known.fingerprint == print).is_none()
+            })
+        });
+        missing.filter_map(|slot| {
+            let bucket = self.bucket.as_ref()?;
+            Some(
+                slot.place()
+                    .item(bucket)
+                    .map_err(Error::from)
+                    .and_then(|item| Record::decode(&item)),
+            )
+        })
+    }
+
     /// As [`KeyIndex::build`] of all records, and what the status hash covers of the bucket: both in one pass.
     ///
     /// # Errors
@@ -283,7 +329,17 @@ impl<'a, K: Copy + Default + Send + Sync> KeyIndex<'a, K> {
         progress: &dyn Progress,
         watch: impl Fn() -> W + Sync,
     ) -> Result<(Self, W), Error> {
-        let prints = Prints::new();
+        Self::build_printed(bucket, at, scan, progress, watch, Prints::new())
+    }
+
+    fn build_printed<W: Watch<'a, Kept = K>>(
+        bucket: Option<&Bucket<'a>>,
+        at: i64,
+        scan: Scan,
+        progress: &dyn Progress,
+        watch: impl Fn() -> W + Sync,
+        prints: Prints,
+    ) -> Result<(Self, W), Error> {
         let mut watched = watch();
         let mut shards: Vec<(HashTable<Slot<K>>, W)> =
             (0..SHARDS).map(|_| (HashTable::new(), watch())).collect();
@@ -297,19 +353,19 @@ impl<'a, K: Copy + Default + Send + Sync> KeyIndex<'a, K> {
             let mut slots = Vec::with_capacity(read.len());
             for part in read {
                 let part = part?;
-                watched.join(part.watch);
-                slots.push((part.slots, part.ends));
+                let link = watched.join(part.watch);
+                slots.push((part.slots, part.ends, link));
             }
             let Some(bucket) = bucket else { continue };
             let taken: Vec<Result<(), Error>> = shards
                 .par_iter_mut()
                 .enumerate()
                 .map(|(shard, (table, watch))| {
-                    slots.iter().try_for_each(|(slots, ends)| {
+                    slots.iter().try_for_each(|(slots, ends, link)| {
                         let start = shard.checked_sub(1).and_then(|before| ends.get(before));
                         let range =
                             start.copied().unwrap_or(0)..ends.get(shard).copied().unwrap_or(0);
-                        take(bucket, table, watch, slots.get(range).unwrap_or_default())
+                        take(bucket, table, watch, slots.get(range).unwrap_or_default(), link)
                     })
                 })
                 .collect();
@@ -327,6 +383,14 @@ impl<'a, K: Copy + Default + Send + Sync> KeyIndex<'a, K> {
         Ok((KeyIndex { bucket: bucket.copied(), prints, shards: tables, live }, watched))
     }
 
+    /// Where each key's newest record stands and what was kept of it, shard by shard. With deletions, where successions
+    /// were watched.
+    pub(super) fn shards(
+        &self,
+    ) -> impl IndexedParallelIterator<Item = impl Iterator<Item = (RecordRef, &K)>> {
+        self.shards.par_iter().map(|table| table.iter().map(|slot| (slot.place(), &slot.kept)))
+    }
+
     /// Number of keys that exist.
     pub fn live_keys(&self) -> u64 {
         self.live
@@ -337,16 +401,6 @@ impl<'a, K: Copy + Default + Send + Sync> KeyIndex<'a, K> {
         self.slot(record.kv.key).is_some_and(|slot| {
             !record.key.tombstone && slot.place() == RecordRef::new(item, record)
         })
-    }
-
-    /// What has become of `item`, which holds `record`, by the time the index shows.
-    pub(super) fn standing(&self, item: &Item<'_>, record: &Record<'_>) -> Standing {
-        match self.slot(record.kv.key) {
-            Some(slot) if slot.place().is_tombstone() => Standing::Deleted,
-            Some(slot) if slot.place() == RecordRef::new(item, record) => Standing::Newest,
-            Some(_) => Standing::Superseded,
-            None => Standing::Deleted,
-        }
     }
 
     fn slot(&self, key: &[u8]) -> Option<&Slot<K>> {
@@ -460,13 +514,14 @@ impl<W, K: Copy + Default> Part<W, K> {
                 // smaller revisions may follow.
                 let beyond = |key: &RecordKey| key.revision.main > at;
                 if !item.is_bucket() && RecordKey::parse(item.key).as_ref().is_ok_and(beyond) {
+                    watch.beyond(&item)?;
                     continue;
                 }
                 match Record::parse(&item) {
                     Ok(record) => {
                         watch.record(&record);
                         let place = RecordRef::new(&item, &record);
-                        let kept = watch.keep(&record);
+                        let kept = watch.keep(&item, &record);
                         found.push(Slot::new(prints.of(record.kv.key), place, kept));
                     }
                     Err(error) => watch.undecodable(&item, error)?,
@@ -514,6 +569,7 @@ fn take<'a, W: Watch<'a>>(
     table: &mut HashTable<Slot<W::Kept>>,
     watch: &mut W,
     slots: &[Slot<W::Kept>],
+    link: &W::Link,
 ) -> Result<(), Error> {
     let record = |slot: &Slot<W::Kept>| Record::decode(&slot.place().item(bucket)?);
     for slot in slots {
@@ -533,7 +589,8 @@ fn take<'a, W: Watch<'a>>(
                     entry.remove();
                     continue;
                 }
-                *entry.get_mut() = *slot;
+                let kept = W::follow(Some(entry.get().kept), slot.kept, link);
+                *entry.get_mut() = Slot { kept, ..*slot };
             }
             Entry::Vacant(entry) => {
                 if W::SUCCESSIONS {
@@ -543,7 +600,7 @@ fn take<'a, W: Watch<'a>>(
                 } else if slot.place().is_tombstone() {
                     continue;
                 }
-                entry.insert(*slot);
+                entry.insert(Slot { kept: W::follow(None, slot.kept, link), ..*slot });
             }
         }
     }

@@ -10,6 +10,7 @@ mod error;
 mod hash;
 mod index;
 mod known;
+mod live;
 pub mod log;
 mod record;
 pub mod rules;

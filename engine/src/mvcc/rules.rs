@@ -253,9 +253,10 @@ impl Rules {
 
 impl<'a> Watch<'a> for Rules {
     type Kept = Known;
+    type Link = ();
     const SUCCESSIONS: bool = true;
 
-    fn keep(&self, record: &Record<'a>) -> Known {
+    fn keep(&mut self, _: &Item<'a>, record: &Record<'a>) -> Known {
         Known::of(record, self.compact)
     }
 

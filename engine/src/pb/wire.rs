@@ -236,7 +236,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Most are of one byte: field keys, short lengths, versions.
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
+        match self.bytes.get(self.offset) {
+            Some(&byte) if byte < 0x80 => {
+                self.offset += 1;
+                Ok(byte.into())
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let offset = self.offset;
         let mut value = 0u64;
         let rest = self.bytes.get(offset..).unwrap_or_default();

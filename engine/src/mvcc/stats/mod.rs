@@ -1,34 +1,32 @@
 //! Who fills the file: bytes by prefix, live and historical, the largest values, the keys written most, and what
 //! compaction and defragmentation would give back.
 //!
-//! One pass over the records builds the key index, another adds up, both in parallel. Memory beside the index is
-//! bounded: at most [`MAX_PREFIXES`] prefixes are told apart. When there are more at the wanted depth, the depth is
-//! lowered until they fit, for all of the key space and so independently of threads and of the order of records;
-//! [`Usage::depth`] says how far it came.
+//! One pass over the records builds the key index and adds up by key on the way, another lays out what a compaction
+//! leaves, by the lengths of the elements alone; both in parallel. Memory beside the index is bounded: at most
+//! [`MAX_PREFIXES`] prefixes are told apart. When there are more at the wanted depth, the depth is lowered until they
+//! fit, for all of the key space and so independently of threads and of the order of records; [`Usage::depth`] says how
+//! far it came.
 
+mod most;
 mod predict;
 mod prefix;
 mod readable;
+mod tally;
 
 pub use predict::{Prediction, Rewritten};
 pub use prefix::Grouping;
 pub use readable::{Readable, Stretch, Timeline, readable};
 
-use std::{cmp::Reverse, collections::BinaryHeap};
-
 use rayon::prelude::*;
 
-use super::{
-    Error, KeyIndex, KeySpace, Record, Scan,
-    index::{Standing, cut},
-};
+use super::{Error, KeyIndex, KeySpace, Scan, index::cut, live::LiveElements};
 use crate::{
-    bolt::{Error as BoltError, layout, walk::Subtree},
+    bolt::{Error as BoltError, Item, layout, walk::Subtree},
     progress::Progress,
-    schema::Store,
+    schema::{RecordKey, Store},
 };
 use predict::{Forecast, Sizes};
-use prefix::Table;
+use tally::{Seen, Tallying};
 
 /// Prefixes that are told apart at most.
 pub const MAX_PREFIXES: usize = 1 << 18;
@@ -56,6 +54,11 @@ pub struct Amount {
 }
 
 impl Amount {
+    /// Of one record.
+    fn of(item: &Item<'_>) -> Self {
+        Self { records: 1, bytes: (layout::ELEMENT + item.key.len() + item.value.len()) as u64 }
+    }
+
     fn add(&mut self, other: Amount) {
         self.records += other.records;
         self.bytes += other.bytes;
@@ -166,195 +169,99 @@ pub fn usage<'a>(
     };
     let bytes = store.db().size_bytes();
     progress.begin("index", bytes);
-    let index = KeyIndex::build(space.bucket(), revision, progress)?;
-    let at_compaction = match compaction {
-        Some(to) if to != revision => Some(KeyIndex::build(space.bucket(), to, progress)?),
-        _ => None,
-    };
-    progress.begin("add up", bytes);
-    let pass = Pass {
-        options,
-        revision,
-        compaction,
-        index: &index,
-        at_compaction: at_compaction.as_ref().unwrap_or(&index),
-        progress,
-    };
-    let mut sum = Sum::new(options);
-    let mut forecast = Forecast::new(store.db(), compaction)?;
-    let (parts, wave) =
-        space.bucket().map_or((Vec::new(), 1), |bucket| cut(bucket, Scan::Parallel));
-    for wave in parts.chunks(wave) {
-        let read: Vec<Result<Part<'a>, Error>> =
-            wave.par_iter().map(|part| pass.read(part)).collect();
-        for part in read {
-            let part = part?;
-            sum.join(part.sum);
-            forecast.take(&part.sizes);
-        }
-    }
-    let prediction = forecast.finish(store)?;
-    let (prefixes, depth) = sum.table.finish();
+    let tallying = || Tallying::new(&options.grouping);
+    let (index, tallying) =
+        KeyIndex::build_watched(space.bucket(), revision, Scan::Parallel, progress, tallying)?;
+    let forecast = forecast(&space, &index, (revision, compaction), store, progress)?;
+    let most = most::find(space.bucket(), &index, options.most)?;
+    let (total, prefixes, depth) = tallying.finish(&index);
     Ok(Usage {
         revision,
         compact_revision: space.compact_revision(),
-        total: sum.total,
+        total,
         prefixes,
         depth,
-        largest: sum.largest.finish(),
-        rewritten: sum.rewritten.finish(),
-        prediction,
+        largest: most.largest,
+        rewritten: most.rewritten,
+        prediction: forecast.finish(store)?,
     })
 }
 
-/// What a part of the bucket adds.
-struct Part<'a> {
-    sum: Sum<'a>,
-    /// Of each record in order.
-    sizes: Vec<Sizes>,
-}
-
-struct Sum<'a> {
-    total: Tally,
-    table: Table<'a>,
-    largest: Most<'a>,
-    rewritten: Most<'a>,
-}
-
-impl<'a> Sum<'a> {
-    fn new(options: &Options) -> Self {
-        Self {
-            total: Tally::default(),
-            table: Table::new(&options.grouping, MAX_PREFIXES),
-            largest: Most::new(options.most),
-            rewritten: Most::new(options.most),
+/// Lays out all records and those that a compaction leaves, if there is something to compact; `index` shows the key space
+/// at `revision`.
+fn forecast<'a>(
+    space: &KeySpace<'a>,
+    index: &KeyIndex<'a, Seen>,
+    (revision, compaction): (i64, Option<i64>),
+    store: &Store<'a>,
+    progress: &dyn Progress,
+) -> Result<Forecast, Error> {
+    let db = store.db();
+    let newest = match compaction {
+        None => None,
+        Some(to) if to == revision => Some((to, LiveElements::new(db, index))),
+        Some(to) => {
+            let index = KeyIndex::build(space.bucket(), to, progress)?;
+            Some((to, LiveElements::new(db, &index)))
+        }
+    };
+    progress.begin("lay out", db.size_bytes());
+    let mut forecast = Forecast::new(db, compaction)?;
+    let Some(bucket) = space.bucket() else { return Ok(forecast) };
+    let (parts, wave) = cut(bucket, Scan::Parallel);
+    // Records stand in the order of their revisions: only the last parts have keys that need to be read.
+    let late = newest.as_ref().map_or(parts.len(), |(to, _)| {
+        parts.partition_point(|part| first_revision(part) < *to).saturating_sub(1)
+    });
+    let parts: Vec<(usize, Subtree<'a>)> = parts.into_iter().enumerate().collect();
+    for wave in parts.chunks(wave) {
+        let read: Vec<Result<Vec<Sizes>, Error>> = wave
+            .par_iter()
+            .map(|(at, part)| sizes(part, newest.as_ref(), *at >= late, progress))
+            .collect();
+        for sizes in read {
+            forecast.take(&sizes?);
         }
     }
-
-    fn join(&mut self, other: Sum<'a>) {
-        self.total.add(&other.total);
-        self.table.join(other.table);
-        self.largest.join(other.largest);
-        self.rewritten.join(other.rewritten);
-    }
+    Ok(forecast)
 }
 
-/// The keys with the greatest numbers; of equal ones those written first.
-struct Most<'a> {
-    most: usize,
-    heap: BinaryHeap<Reverse<Ranked<'a>>>,
+/// Main revision of the first record of `part`; where it cannot be read, the greatest there is.
+fn first_revision(part: &Subtree<'_>) -> i64 {
+    let first = part.items().next().and_then(Result::ok);
+    first.and_then(|item| RecordKey::parse(item.key).ok()).map_or(i64::MAX, |key| key.revision.main)
 }
 
-struct Ranked<'a> {
-    rank: (u64, Reverse<i64>),
-    key: KeyUse<'a>,
-}
-
-impl PartialEq for Ranked<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Ranked<'_> {}
-
-impl PartialOrd for Ranked<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ranked<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        // Two keys may be written in one revision.
-        (self.rank, other.key.key).cmp(&(other.rank, self.key.key))
-    }
-}
-
-impl<'a> Most<'a> {
-    fn new(most: usize) -> Self {
-        Self { most, heap: BinaryHeap::new() }
-    }
-
-    fn add(&mut self, number: u64, key: KeyUse<'a>) {
-        self.push(Ranked { rank: (number, Reverse(key.mod_revision)), key });
-    }
-
-    fn push(&mut self, ranked: Ranked<'a>) {
-        if self.heap.len() < self.most {
-            self.heap.push(Reverse(ranked));
-        } else if let Some(mut least) = self.heap.peek_mut()
-            && least.0 < ranked
-        {
-            *least = Reverse(ranked);
+/// The lengths of every record of `part` in order, and whether a compaction leaves it; `late` when some may be of its
+/// revision or later.
+fn sizes(
+    part: &Subtree<'_>,
+    newest: Option<&(i64, LiveElements)>,
+    late: bool,
+    progress: &dyn Progress,
+) -> Result<Vec<Sizes>, Error> {
+    let (mut sizes, mut done) = (Vec::new(), 0);
+    for leaf in part.leaves() {
+        let leaf = leaf?;
+        if progress.interrupted() {
+            return Err(BoltError::Interrupted.into());
         }
-    }
-
-    fn join(&mut self, other: Most<'a>) {
-        other.heap.into_iter().for_each(|Reverse(ranked)| self.push(ranked));
-    }
-
-    fn finish(self) -> Vec<KeyUse<'a>> {
-        self.heap.into_sorted_vec().into_iter().map(|Reverse(ranked)| ranked.key).collect()
-    }
-}
-
-struct Pass<'a, 'p> {
-    options: &'p Options,
-    revision: i64,
-    compaction: Option<i64>,
-    /// At the revision.
-    index: &'p KeyIndex<'a>,
-    /// At the compaction.
-    at_compaction: &'p KeyIndex<'a>,
-    progress: &'p dyn Progress,
-}
-
-impl<'a> Pass<'a, '_> {
-    fn read(&self, part: &Subtree<'a>) -> Result<Part<'a>, Error> {
-        let (mut sum, mut sizes, mut done) = (Sum::new(self.options), Vec::new(), 0);
-        for leaf in part.leaves() {
-            let leaf = leaf?;
-            if self.progress.interrupted() {
-                return Err(BoltError::Interrupted.into());
-            }
-            for item in leaf.items() {
-                let item = item?;
-                let record = Record::decode(&item)?;
-                let bytes = (layout::ELEMENT + item.key.len() + item.value.len()) as u64;
-                let amount = Amount { records: 1, bytes };
-                let main = record.key.revision.main;
-                let standing = self.index.standing(&item, &record);
-                let mut tally = Tally::default();
-                *match standing {
-                    _ if main > self.revision => &mut tally.later,
-                    Standing::Newest => &mut tally.live,
-                    Standing::Superseded => &mut tally.superseded,
-                    Standing::Deleted => &mut tally.deleted,
-                } = amount;
-                sum.total.add(&tally);
-                sum.table.add(record.kv.key, &tally);
-                if tally.live.records > 0 {
-                    let key = KeyUse {
-                        key: record.kv.key,
-                        value_bytes: record.kv.value.len() as u64,
-                        version: record.kv.version,
-                        create_revision: record.kv.create_revision,
-                        mod_revision: record.kv.mod_revision,
-                    };
-                    sum.largest.add(key.value_bytes, key);
-                    sum.rewritten.add(u64::try_from(key.version).unwrap_or_default(), key);
-                }
-                let stays = self.compaction.is_none_or(|to| {
-                    main > to
-                        || (main == to && record.key.tombstone)
-                        || self.at_compaction.standing(&item, &record) == Standing::Newest
-                });
-                sizes.push(Sizes::new(item.key.len(), item.value.len(), stays));
-            }
-            done += leaf.len_bytes();
+        for item in leaf.items() {
+            let item = item?;
+            let stays = newest.is_none_or(|(to, live)| {
+                live.contains(item.page, item.index)
+                    || late && RecordKey::parse(item.key).is_ok_and(|key| at_least(key, *to))
+            });
+            sizes.push(Sizes::new(item.key.len(), item.value.len(), stays));
         }
-        self.progress.advance(done);
-        Ok(Part { sum, sizes })
+        done += leaf.len_bytes();
     }
+    progress.advance(done);
+    Ok(sizes)
+}
+
+/// Whether a compaction to `to` leaves a record whatever its key has become: it is a later one, or a deletion at that
+/// very revision, as etcd does.
+fn at_least(key: RecordKey, to: i64) -> bool {
+    key.revision.main > to || key.revision.main == to && key.tombstone
 }

@@ -45,43 +45,76 @@ impl Grouping {
 
 fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     match needle {
-        [byte] => haystack.iter().position(|other| other == byte),
+        [byte] => memchr::memchr(*byte, haystack),
         _ => haystack.windows(needle.len()).position(|window| window == needle),
     }
 }
 
-/// Tallies by prefix, of which there are at most so many.
-pub(super) struct Table<'a> {
+/// Prefixes, numbered, of which there are at most so many.
+pub(super) struct Prefixes<'a> {
     grouping: Grouping,
     most: usize,
     depth: usize,
-    tallies: HashMap<&'a [u8], Tally>,
+    numbers: HashMap<&'a [u8], u32>,
+    /// Where each number ever given has moved when the depth was lowered; itself, where it has not.
+    moved: Vec<u32>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> Prefixes<'a> {
     pub(super) fn new(grouping: &Grouping, most: usize) -> Self {
         let grouping = grouping.clone();
-        Self { depth: grouping.depth, grouping, most, tallies: HashMap::new() }
+        let (numbers, moved) = (HashMap::new(), Vec::new());
+        Self { depth: grouping.depth, grouping, most, numbers, moved }
     }
 
-    pub(super) fn add(&mut self, key: &'a [u8], tally: &Tally) {
-        if let Some(prefix) = self.grouping.prefix_of(key, self.depth) {
-            self.tallies.entry(prefix).or_default().add(tally);
-            self.fit();
+    /// How many numbers were given.
+    pub(super) fn given(&self) -> usize {
+        self.moved.len()
+    }
+
+    /// The number of the prefix that `key` is counted under; `None` when it is not asked for.
+    pub(super) fn number(&mut self, key: &'a [u8]) -> Option<u32> {
+        let prefix = self.grouping.prefix_of(key, self.depth)?;
+        if let Some(number) = self.numbers.get(prefix) {
+            return Some(*number);
         }
+        let number = u32::try_from(self.moved.len()).ok()?;
+        self.moved.push(number);
+        self.numbers.insert(prefix, number);
+        self.fit();
+        Some(self.now(number))
     }
 
-    pub(super) fn join(&mut self, other: Table<'a>) {
+    /// What a number given earlier is now.
+    pub(super) fn now(&self, mut number: u32) -> u32 {
+        while let Some(next) = self.moved.get(number as usize).filter(|next| **next != number) {
+            number = *next;
+        }
+        number
+    }
+
+    /// Takes in `other`; gives what each of its numbers is here.
+    pub(super) fn join(&mut self, other: &Prefixes<'a>) -> Vec<u32> {
         self.lower(other.depth);
-        for (prefix, tally) in other.tallies {
-            self.add(prefix, &tally);
+        let mut here = vec![0; other.given()];
+        for (prefix, number) in &other.numbers {
+            if let (Some(known), Some(place)) =
+                (self.number(prefix), here.get_mut(*number as usize))
+            {
+                *place = known;
+            }
         }
+        (0..).zip(&other.moved).for_each(|(number, _): (u32, _)| {
+            let known = here.get(other.now(number) as usize).copied().unwrap_or_default();
+            here.get_mut(number as usize).into_iter().for_each(|place| *place = known);
+        });
+        here
     }
 
     /// Lowers the depth until there are few enough. How far depends on the prefixes alone: there are never fewer of
     /// them at a greater depth.
     fn fit(&mut self) {
-        while self.tallies.len() > self.most
+        while self.numbers.len() > self.most
             && let Some(lower) = self.depth.checked_sub(1)
         {
             self.lower(lower);
@@ -93,20 +126,63 @@ impl<'a> Table<'a> {
             return;
         }
         self.depth = depth;
-        for (prefix, tally) in std::mem::take(&mut self.tallies) {
+        for (prefix, number) in std::mem::take(&mut self.numbers) {
             // A prefix at a depth is a prefix of itself at a lesser one.
-            if let Some(shorter) = self.grouping.prefix_of(prefix, depth) {
-                self.tallies.entry(shorter).or_default().add(&tally);
-            }
+            let Some(shorter) = self.grouping.prefix_of(prefix, depth) else { continue };
+            let first = *self.numbers.entry(shorter).or_insert(number);
+            self.moved.get_mut(number as usize).into_iter().for_each(|moved| *moved = first);
         }
     }
 
-    /// The tallies in key order, and their depth.
-    pub(super) fn finish(self) -> (Vec<PrefixUse<'a>>, usize) {
-        let mut prefixes: Vec<PrefixUse<'a>> =
-            self.tallies.into_iter().map(|(prefix, tally)| PrefixUse { prefix, tally }).collect();
+    /// The tallies by number, added up by what those are now, in key order; and their depth.
+    pub(super) fn finish(self, tallies: &[Tally]) -> (Vec<PrefixUse<'a>>, usize) {
+        let mut sums = vec![Tally::default(); self.given()];
+        for (number, tally) in (0..).zip(tallies) {
+            sums.get_mut(self.now(number) as usize).into_iter().for_each(|sum| sum.add(tally));
+        }
+        let mut prefixes: Vec<PrefixUse<'a>> = self
+            .numbers
+            .into_iter()
+            .filter_map(|(prefix, number)| {
+                Some(PrefixUse { prefix, tally: *sums.get(number as usize)? })
+            })
+            .collect();
         prefixes.sort_unstable_by_key(|prefix| prefix.prefix);
         (prefixes, self.depth)
+    }
+}
+
+/// Tallies by prefix.
+pub(super) struct Table<'a> {
+    prefixes: Prefixes<'a>,
+    tallies: Vec<Tally>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(grouping: &Grouping, most: usize) -> Self {
+        Self { prefixes: Prefixes::new(grouping, most), tallies: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, key: &'a [u8], tally: &Tally) {
+        if let Some(number) = self.prefixes.number(key) {
+            self.count(number, tally);
+        }
+    }
+
+    fn count(&mut self, number: u32, tally: &Tally) {
+        self.tallies.resize(self.prefixes.given(), Tally::default());
+        self.tallies.get_mut(number as usize).into_iter().for_each(|sum| sum.add(tally));
+    }
+
+    pub(super) fn join(&mut self, other: &Table<'a>) {
+        let here = self.prefixes.join(&other.prefixes);
+        for (number, tally) in here.into_iter().zip(&other.tallies) {
+            self.count(number, tally);
+        }
+    }
+
+    pub(super) fn finish(self) -> (Vec<PrefixUse<'a>>, usize) {
+        self.prefixes.finish(&self.tallies)
     }
 }
 
@@ -173,7 +249,7 @@ mod tests {
             for part in keys.chunks(keys.len().div_ceil(parts)) {
                 let mut table = Table::new(&grouping("", "/", 2), 50);
                 part.iter().for_each(|key| table.add(key.as_bytes(), &one));
-                all.join(table);
+                all.join(&table);
             }
             let (prefixes, depth) = all.finish();
             let prefixes = prefixes.iter().map(|one| (one.prefix.to_vec(), one.tally));

@@ -181,7 +181,7 @@ impl<'a> Sum<'a> {
     fn join(&mut self, other: Sum<'a>) {
         self.records.add(other.records);
         self.unreadable += other.unreadable;
-        self.table.join(other.table);
+        self.table.join(&other.table);
         self.history.join(other.history);
     }
 }

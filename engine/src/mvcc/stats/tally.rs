@@ -1,0 +1,164 @@
+//! What is added up by key and by prefix while the key index is built.
+
+use rayon::prelude::*;
+
+use super::{
+    Amount, MAX_PREFIXES, PrefixUse, Tally,
+    prefix::{Grouping, Prefixes},
+};
+use crate::{
+    bolt::Item,
+    mvcc::{
+        Error, KeyIndex, Record,
+        index::{Watch, refuse},
+    },
+    schema::RecordError,
+};
+
+/// A key's newest record and all that came before it. Words of 32 bits, so that nothing is lost to alignment; what does
+/// not fit into one, which no etcd writes, counts as the most that does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::mvcc) struct Seen {
+    bytes: u32,
+    /// Bytes of the value alone.
+    pub value: u32,
+    /// Writes since the key was created.
+    pub version: u32,
+    /// Number of its prefix, [`NO_PREFIX`] when it is not asked for.
+    prefix: u32,
+    before: u32,
+    /// A number of 64 bits, the high half first.
+    bytes_before: [u32; 2],
+}
+
+const NO_PREFIX: u32 = u32::MAX;
+
+impl Seen {
+    fn own(&self) -> Amount {
+        Amount { records: 1, bytes: self.bytes.into() }
+    }
+
+    fn history(&self) -> Amount {
+        let [high, low] = self.bytes_before;
+        Amount { records: self.before.into(), bytes: u64::from(high) << 32 | u64::from(low) }
+    }
+}
+
+fn short(number: impl TryInto<u32>) -> u32 {
+    number.try_into().unwrap_or(u32::MAX)
+}
+
+/// Adds up what the index does not keep; what is added up by key, it does.
+pub(super) struct Tallying<'a> {
+    prefixes: Prefixes<'a>,
+    later: Amount,
+    /// By number of prefix.
+    later_by: Vec<Amount>,
+}
+
+impl<'a> Tallying<'a> {
+    pub(super) fn new(grouping: &Grouping) -> Self {
+        let prefixes = Prefixes::new(grouping, MAX_PREFIXES);
+        Self { prefixes, later: Amount::default(), later_by: Vec::new() }
+    }
+
+    fn count_later(&mut self, number: u32, amount: Amount) {
+        self.later_by.resize(self.prefixes.given(), Amount::default());
+        self.later_by.get_mut(number as usize).into_iter().for_each(|sum| sum.add(amount));
+    }
+
+    /// All records, those of each prefix, and the depth of the prefixes.
+    pub(super) fn finish(self, index: &KeyIndex<'a, Seen>) -> (Tally, Vec<PrefixUse<'a>>, usize) {
+        let new = || (Tally::default(), vec![Tally::default(); self.prefixes.given()]);
+        let (mut total, mut by) = index
+            .shards()
+            .with_min_len(index.shards().len().div_ceil(rayon::current_num_threads()))
+            .fold(new, |(mut total, mut by), shard| {
+                for (place, seen) in shard {
+                    let mut tally = Tally::default();
+                    if place.is_tombstone() {
+                        tally.deleted = seen.own();
+                        tally.deleted.add(seen.history());
+                    } else {
+                        (tally.live, tally.superseded) = (seen.own(), seen.history());
+                    }
+                    total.add(&tally);
+                    by.get_mut(seen.prefix as usize).into_iter().for_each(|sum| sum.add(&tally));
+                }
+                (total, by)
+            })
+            .reduce(new, |(mut total, mut by), (more, more_by)| {
+                total.add(&more);
+                by.iter_mut().zip(&more_by).for_each(|(sum, more)| sum.add(more));
+                (total, by)
+            });
+        total.later = self.later;
+        by.iter_mut().zip(&self.later_by).for_each(|(sum, later)| sum.later = *later);
+        let (prefixes, depth) = self.prefixes.finish(&by);
+        (total, prefixes, depth)
+    }
+}
+
+impl<'a> Watch<'a> for Tallying<'a> {
+    type Kept = Seen;
+    /// What each number of a prefix in the part is in all.
+    type Link = Vec<u32>;
+    const SUCCESSIONS: bool = true;
+
+    fn keep(&mut self, item: &Item<'a>, record: &Record<'a>) -> Seen {
+        Seen {
+            bytes: short(Amount::of(item).bytes),
+            value: short(record.kv.value.len()),
+            version: short(record.kv.version.max(0)),
+            prefix: self.prefixes.number(record.kv.key).unwrap_or(NO_PREFIX),
+            before: 0,
+            bytes_before: [0, 0],
+        }
+    }
+
+    fn follow(previous: Option<Seen>, next: Seen, link: &Vec<u32>) -> Seen {
+        let prefix = link.get(next.prefix as usize).copied().unwrap_or(NO_PREFIX);
+        let Some(previous) = previous else { return Seen { prefix, ..next } };
+        let mut before = previous.history();
+        before.add(previous.own());
+        Seen {
+            prefix,
+            before: short(before.records),
+            bytes_before: [(before.bytes >> 32) as u32, before.bytes as u32],
+            ..next
+        }
+    }
+
+    fn settled(_: Option<Seen>, _: Seen) -> bool {
+        true
+    }
+
+    fn beyond(&mut self, item: &Item<'a>) -> Result<(), Error> {
+        let record = Record::decode(item)?;
+        let amount = Amount::of(item);
+        self.later.add(amount);
+        if let Some(number) = self.prefixes.number(record.kv.key) {
+            self.count_later(number, amount);
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, _: &Record<'a>) {}
+
+    fn first(&mut self, _: &Record<'a>) {}
+
+    fn pair(&mut self, _: &Record<'a>, _: &Record<'a>) {}
+
+    fn undecodable(&mut self, item: &Item<'a>, error: RecordError) -> Result<(), Error> {
+        refuse(item, error)
+    }
+
+    fn join(&mut self, next: Self) -> Vec<u32> {
+        let link = self.prefixes.join(&next.prefixes);
+        self.later.add(next.later);
+        for (number, amount) in link.iter().zip(next.later_by) {
+            self.count_later(*number, amount);
+        }
+        link
+    }
+}
