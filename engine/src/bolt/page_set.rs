@@ -11,6 +11,13 @@ pub struct PageSet {
     pages: u64,
 }
 
+impl Clone for PageSet {
+    fn clone(&self) -> Self {
+        let word = |word: &AtomicU64| AtomicU64::new(word.load(Ordering::Relaxed));
+        Self { words: self.words.iter().map(word).collect(), pages: self.pages }
+    }
+}
+
 impl PageSet {
     /// An empty set of pages below `pages`.
     pub fn new(pages: u64) -> Self {

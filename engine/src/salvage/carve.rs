@@ -16,6 +16,7 @@ use super::{
 use crate::{
     bolt::{
         self, Bucket, Db, Error as BoltError, Item, PageId,
+        map::PageMap,
         page_set::PageSet,
         salvage::{Budget, Candidate, NodeAt, Pages, Piece, scan, walk},
     },
@@ -111,6 +112,7 @@ pub struct Carved<'a> {
 pub struct Carver<'a> {
     pages: Pages<'a>,
     live: PageSet,
+    /// Pages of the older tree, and those of the newer.
     older: PageSet,
     candidates: Vec<Candidate>,
     /// Bucket `key`, where the database can be opened.
@@ -136,12 +138,21 @@ impl<'a> Carver<'a> {
             return Err(error.into());
         }
         let pages = Pages::open(bytes);
-        let (live, older) = (PageSet::new(pages.count()), PageSet::new(pages.count()));
         let metas = pages.metas().to_vec();
-        for (meta, reached) in metas.iter().zip([&live, &older]) {
-            reach(&pages, meta.root, meta.high_water_mark.0, reached, progress)?;
-        }
         let db = Db::from_bytes(bytes, Limits::default()).ok();
+        let live = PageSet::new(pages.count());
+        let whole = match &db {
+            Some(db) => reach_whole(db, &live, progress)?,
+            None => false,
+        };
+        if let Some(meta) = metas.first().filter(|_| !whole) {
+            reach(&pages, meta.root, meta.high_water_mark.0, &live, progress)?;
+        }
+        // A page that both trees lead to has the same pages below it in both, and is not followed a second time.
+        let older = live.clone();
+        if let Some(meta) = metas.get(1) {
+            reach(&pages, meta.root, meta.high_water_mark.0, &older, progress)?;
+        }
         let keys = db.and_then(|db| Store::new(db).bucket(bucket::KEY).ok().flatten());
         let high_water_mark =
             metas.first().map_or(pages.count(), |meta| meta.high_water_mark.0).min(pages.count());
@@ -352,6 +363,21 @@ fn origin_of_slack(origin: Origin) -> Origin {
 
 fn fields(revision: RecordKey, kv: &KeyValueRef<'_>) -> Option<(i64, i64, i64)> {
     (!revision.tombstone && kv.version > 0).then_some((kv.create_revision, kv.version, kv.lease))
+}
+
+/// Adds all pages of the trees of `db` to `reached` and gives true, or gives false when they are damaged: then only keys
+/// tell what belongs to them.
+fn reach_whole(db: &Db<'_>, reached: &PageSet, progress: &dyn Progress) -> Result<bool, Error> {
+    let map = PageMap::read(db, progress)?;
+    if !map.is_whole() {
+        return Ok(false);
+    }
+    for run in map.runs().filter(|run| run.usage.bucket().is_some()) {
+        (0..run.pages).for_each(|more| {
+            reached.insert(PageId(run.first.0 + more));
+        });
+    }
+    Ok(true)
 }
 
 /// Adds all pages below `root`, of every bucket, to `reached`.
