@@ -1,7 +1,7 @@
 //! Opens what a path names, brings a data dir's db up to date with its WAL, and makes sure afterwards that
 //! everything held still.
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
@@ -10,11 +10,12 @@ use etcdsnap_engine::{
     diagnose::Outcome,
     finding::{Finding, Severity},
     limits::Limits,
+    mvcc,
     pb::etcdserverpb::Metadata,
     replay::{self, Boot, BootError, RaftFiles, Report},
     schema::{MetaRecords, Store},
     snapshot::{Image, Trailer},
-    source::{Access, FaultGuard, Source},
+    source::{self, Access, FaultGuard, Source},
     wal::LogEnd,
 };
 
@@ -22,6 +23,9 @@ use crate::{
     args::{Commit, Reading},
     commands::Context,
 };
+
+/// What to do with a damaged file.
+pub const SALVAGE: &str = "`etcdsnap salvage` saves what can still be read";
 
 /// An opened input.
 #[derive(Debug)]
@@ -287,7 +291,21 @@ impl Input {
             (None, bolt::Error::NotBolt { .. } | bolt::Error::TooSmall { .. }) => {
                 anyhow::Error::new(error).context(format!("{path} is not an etcd database"))
             }
+            (None, _) if error.is_damage() => {
+                anyhow::Error::new(error).context(format!("{path}: {SALVAGE}"))
+            }
             (None, _) => anyhow::Error::new(error).context(path.to_string()),
+        }
+    }
+
+    /// An error of the key space with the file's name, and the next command when damage is the reason.
+    pub fn named(&self, error: mvcc::Error) -> anyhow::Error {
+        let path = self.located.path.display();
+        match &error {
+            mvcc::Error::Bolt(bolt::Error::Interrupted) => error.into(),
+            _ if error.is_damage() => anyhow::Error::new(error)
+                .context(format!("{path}: see `etcdsnap verify`; {SALVAGE}")),
+            _ => anyhow::Error::new(error).context(path.to_string()),
         }
     }
 
@@ -322,13 +340,25 @@ impl Input {
     /// To be asked before any result is shown: every byte came from the files, and they held still.
     pub fn settle(&self) -> Result<()> {
         let raft = self.raft.as_ref().map_or(Ok(()), |raft| raft.files.check());
-        self.source.check().and(raft).with_context(|| {
-            format!(
-                "{}: what was read cannot be trusted; if a server is running on it, take the snapshot from the server (etcdctl snapshot save)",
-                self.located.db.display()
-            )
-        })
+        self.source.check().and(raft).with_context(|| moved(&self.located.db))
     }
+}
+
+/// What to do about files that change while they are read.
+fn moved(path: &Path) -> String {
+    format!(
+        "{}: what was read cannot be trusted; if a server is running on it, take the snapshot from the server (etcdctl snapshot save)",
+        path.display()
+    )
+}
+
+/// Whether an input could not be opened because a server wrote, replaced or removed a file of it meanwhile.
+fn has_moved(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| match cause.downcast_ref::<source::Error>() {
+        Some(source::Error::Changed { .. }) => true,
+        Some(source::Error::Open { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+        _ => false,
+    })
 }
 
 /// Why the WAL was not applied, or why nothing can be said at all.
@@ -399,14 +429,27 @@ pub fn ask<T>(
     const ATTEMPTS: usize = 3;
     let mut attempt = 1;
     loop {
-        let input = Input::open(context, path, reading)?;
+        let input = match Input::open(context, path, reading) {
+            Err(error) if has_moved(&error) && attempt < ATTEMPTS => {
+                attempt += 1;
+                continue;
+            }
+            Err(error) if has_moved(&error) => return Err(error.context(moved(path))),
+            input => input?,
+        };
         let answer = question(&input);
         match input.settle() {
             Ok(()) => {
                 if answer.is_ok() {
                     context.say_replayed(&input);
                 }
-                return answer;
+                return answer.map_err(|error| {
+                    // Unless it says already which of several inputs it is about.
+                    if !error.chain().next().is_some_and(|first| first.is::<mvcc::Error>()) {
+                        return error;
+                    }
+                    error.downcast().map_or_else(|error| error, |error| input.named(error))
+                });
             }
             // What went wrong in files that change is no finding about them.
             Err(error) if attempt >= ATTEMPTS => return Err(error),

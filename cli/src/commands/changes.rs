@@ -120,6 +120,11 @@ pub fn history(context: &Context, args: &args::History) -> Result<Answer> {
 pub fn log(context: &Context, args: &args::Log) -> Result<Answer> {
     let (prefix, values) = (args.prefix.as_bytes(), args.values);
     let span = Span { from: args.from, to: args.to };
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from > to
+    {
+        return Err(anyhow!("--from {from} is behind --to {to}: there is nothing between them"));
+    }
     let format = context.global.format;
     let spool = ask(context, &args.input.path, &args.input.reading, |input| {
         let space = KeySpace::open(&Store::new(sound(context, input)?))?;

@@ -51,7 +51,7 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
             "name the file to write; `save --compact` writes a snapshot to standard output"
         ));
     }
-    free_file(context, &args.path, &args.out)?;
+    free_file(context, &args.path, &args.reading, &args.out)?;
     let input = Input::open(context, &args.path, &args.reading)?;
     let db = input.db()?;
     let judge = || judge(context, &args.path, &input);

@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use super::{Context, changes::RecordJson, sound};
 use crate::{
-    args::{self, Format},
+    args::{self, Format, Reading},
     exit::{Answer, Exit},
-    input::ask,
+    input::{Input, SALVAGE, ask},
     output::{self, KeyJson, LongTable, Spool, shown_key},
 };
 
@@ -57,20 +57,29 @@ pub fn run(context: &Context, args: &args::Diff) -> Result<Answer> {
             ));
         }
         return ask(context, &args.before, &args.reading, |input| {
-            let space = KeySpace::open(&Store::new(sound(context, input)?))?;
+            let space = space(context, input)?;
             compare(context, args, (&space, &args.before), (&space, &args.before))
         });
     };
-    if args.reading.wal_dir.is_some() {
-        return Err(anyhow!("--wal-dir names the WAL of one member, and there are two inputs"));
+    let dirs = [args.before.is_dir(), after.is_dir()];
+    if args.reading.wal_dir.is_some() && dirs == [true; 2] {
+        return Err(anyhow!("--wal-dir names the WAL of one member, and there are two"));
     }
-    ask(context, &args.before, &args.reading, |first| {
-        ask(context, after, &args.reading, |second| {
-            let first = KeySpace::open(&Store::new(sound(context, first)?))?;
-            let second = KeySpace::open(&Store::new(sound(context, second)?))?;
+    // A file beside a data dir has no WAL that the flags could be about.
+    let reading = |is_dir: bool| match (is_dir, dirs) {
+        (false, [true, _] | [_, true]) => Reading::default(),
+        _ => args.reading.clone(),
+    };
+    ask(context, &args.before, &reading(dirs[0]), |first| {
+        ask(context, after, &reading(dirs[1]), |second| {
+            let (first, second) = (space(context, first)?, space(context, second)?);
             compare(context, args, (&first, &args.before), (&second, after))
         })
     })
+}
+
+fn space<'i>(context: &Context, input: &'i Input) -> Result<KeySpace<'i>> {
+    KeySpace::open(&Store::new(sound(context, input)?)).map_err(|error| input.named(error))
 }
 
 fn compare<'a>(
@@ -150,9 +159,14 @@ fn named(
         (false, true) => Some(after.1),
         (false, false) => None,
     };
+    let damage = error.is_damage();
     let error = anyhow::Error::new(error);
     match path {
         Some(path) => error.context(path.display().to_string()),
+        None if damage => {
+            let (before, after) = (before.1.display(), after.1.display());
+            error.context(format!("{before} or {after}: see `etcdsnap verify`; {SALVAGE}"))
+        }
         None => error,
     }
 }

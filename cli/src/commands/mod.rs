@@ -40,7 +40,7 @@ use etcdsnap_engine::{
 use crate::{
     args::{Arguments, Command, Global, Snapshot},
     exit::Answer,
-    input::Input,
+    input::{Input, SALVAGE},
     output,
     ui::Ui,
 };
@@ -77,7 +77,9 @@ fn sound<'i>(context: &Context, input: &'i Input) -> Result<Db<'i>> {
         return Ok(db);
     }
     findings.iter().for_each(|finding| context.warn(&output::finding(finding)));
-    Err(snapshot::Error::Damaged { findings }.into())
+    let path = input.located().path.display();
+    Err(anyhow::Error::new(snapshot::Error::Damaged { findings })
+        .context(format!("{path}: see `etcdsnap check`; {SALVAGE}")))
 }
 
 /// The threads to work with; all cores unless told otherwise.

@@ -50,9 +50,9 @@ pub fn run(context: &Context, args: &Redact) -> Result<Answer> {
     if args.out == Path::new("-") {
         return Err(anyhow!("name the file to write: it is read back before it gets its name"));
     }
-    free_file(context, &args.path, &args.out)?;
-    let keys = keys(args)?;
     let reading = Reading { no_wal: true, ..Reading::default() };
+    free_file(context, &args.path, &reading, &args.out)?;
+    let keys = keys(args)?;
     let input = Input::open(context, &args.path, &reading)?;
     let on = Filesystem::of(&args.out);
     let target = (!args.dry_run).then_some(args.out.as_path());

@@ -56,7 +56,7 @@ pub fn run(context: &Context, args: &Save) -> Result<Answer> {
         return Err(anyhow!("--dry-run: standard output takes no plan; name the file to write"));
     }
     if !to_stdout {
-        free_file(context, &args.data_dir, &args.out)?;
+        free_file(context, &args.data_dir, &args.reading, &args.out)?;
     }
     let done = save(context, args, (!to_stdout).then_some(args.out.as_path()))?;
     if to_stdout {
@@ -101,8 +101,9 @@ pub fn dry(files: &[(PathBuf, u64)], space: &[Space]) -> String {
 }
 
 /// Makes sure that `out` can be a file made from `source`, and names what killed runs left beside it.
-pub fn free_file(context: &Context, source: &Path, out: &Path) -> Result<()> {
+pub fn free_file(context: &Context, source: &Path, reading: &Reading, out: &Path) -> Result<()> {
     apart(source, out)?;
+    reading.wal_dir.iter().try_for_each(|wal_dir| apart(wal_dir, out))?;
     name_remains(context, out);
     if out.is_dir() {
         return Err(anyhow!("{} is a directory; name the file to write", out.display()));
@@ -140,7 +141,7 @@ pub fn judge(context: &Context, path: &Path, input: &Input) -> Result<()> {
     }
     let findings = verification.findings;
     Err(anyhow::Error::new(snapshot::Error::Damaged { findings })
-        .context(format!("{}: see `etcdsnap verify`", path.display())))
+        .context(format!("{}: nothing was written, see `etcdsnap verify`", path.display())))
 }
 
 /// Says what of the WAL is in it.

@@ -37,12 +37,16 @@ fn push_escaped(out: &mut String, text: &str) {
     }
 }
 
-/// Whether a terminal shows nothing for `c`, or shows what follows in another order.
+/// Whether a terminal shows nothing for `c`, or shows what follows in another order: what Unicode calls default
+/// ignorable, among it all marks of direction; line breaks; annotations; and what is no character, which HTML must
+/// not hold.
 fn is_hidden(c: char) -> bool {
     matches!(c,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' // direction
-        | '\u{2028}' | '\u{2029}' // line breaks
-        | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}') // no width
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{fdd0}'..='\u{fdef}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+        || u32::from(c) & 0xfffe == 0xfffe
 }
 
 fn push_byte(out: &mut String, byte: u8) {
@@ -60,7 +64,7 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_or_hide_is_escaped() {
-        let cases: [(&[u8], &str); 8] = [
+        let cases: [(&[u8], &str); 10] = [
             (b"/registry/pods/a b", "/registry/pods/a b"),
             (b"\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
             (b"a\r\n\tb\x00\x7f", "a\\r\\n\\tb\\x00\\x7f"),
@@ -68,6 +72,11 @@ mod tests {
             ("gpj.\u{202e}exe".as_bytes(), "gpj.\\u{202e}exe"),
             ("a\u{200b}b\u{feff}\u{e0041}".as_bytes(), "a\\u{200b}b\\u{feff}\\u{e0041}"),
             (b"\xff\xc3(\xe2\x82", "\\xff\\xc3(\\xe2\\x82"),
+            (
+                "a\u{ad}\u{200d}\u{3164}\u{fe0f}\u{e0100}b".as_bytes(),
+                "a\\u{ad}\\u{200d}\\u{3164}\\u{fe0f}\\u{e0100}b",
+            ),
+            ("\u{fffe}\u{10ffff}\u{fdd0}".as_bytes(), "\\u{fffe}\\u{10ffff}\\u{fdd0}"),
             ("naïve 日本 \\x1b".as_bytes(), "naïve 日本 \\x1b"),
         ];
         for (bytes, expected) in cases {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::crash::LAZY;
 use crate::facts::hashkv;
@@ -91,6 +91,7 @@ fn lonely_leader(line: Line, dir: &Path) -> Result<()> {
         let lonely = content.keys.iter().filter(|kv| kv.key.starts_with(&key(b"alone-")));
         ensure!(lonely.count() as i64 == shown, "{how:?} shows {:?}", content.keys);
     }
+    looked_into(&alone.data_dir, known.hash_revision, all.hash_revision, dir)?;
     // What the server itself keeps when told to go on alone.
     let mut forced = alone.clone();
     forced.extra.push("--force-new-cluster".into());
@@ -121,6 +122,45 @@ fn lonely_leader(line: Line, dir: &Path) -> Result<()> {
     let after: Vec<_> = specs.iter().map(|spec| traces(&spec.data_dir)).collect::<Result<_>>()?;
     ensure!(before == after, "a data dir has changed");
     Ok(())
+}
+
+/// `log`, `history`, `top` and `diff` replay as far as they are told.
+fn looked_into(data_dir: &Path, known: i64, all: i64, dir: &Path) -> Result<()> {
+    let ask = |word: &str, path: &Path, more: &[&str], code: i32| -> Result<String> {
+        let ran = ours::etcdsnap(&ours::words(&[word, "-w", "json"], path, more))?;
+        ensure!(ran.code == Some(code), "{ran}");
+        Ok(ran.stdout_text())
+    };
+    let parsed = |text: String| serde_json::from_str::<Value>(&text).context(text);
+    for (how, last) in [(KNOWN, known), (ALL, all)] {
+        let log = ask("log", data_dir, &how, 0)?;
+        let newest = parsed(log.lines().last().unwrap_or_default().to_owned())?;
+        ensure!(int(&newest["revision"])? == last, "{how:?}: {newest}");
+        let top = parsed(ask("top", data_dir, &how, 0)?)?;
+        ensure!(int(&top["revision"])? == last, "{how:?}: {top}");
+        ensure!(int(&top["keys"])? == 20 + last - known, "{how:?}: {top}");
+    }
+    let log = ask("log", data_dir, &["--from", &all.to_string(), ALL[0], ALL[1]], 0)?;
+    let newest = text(&parsed(log)?["key"]);
+    for (how, changes) in [(KNOWN, 0), (ALL, 1)] {
+        let history = parsed(ask("history", data_dir, &[&newest, how[0], how[1]], 0)?)?;
+        ensure!(list(&history["changes"]).len() == changes, "{how:?}: {history}");
+    }
+    // The flag is about the data dir alone, on whichever side it is.
+    let file = dir.join("known.db");
+    let ran = ours::save(data_dir, &file, &KNOWN)?;
+    ensure!(ran.code == Some(0), "{ran}");
+    let (file, member) = (path_text(&file)?, path_text(data_dir)?);
+    ask("diff", Path::new(file), &[member, KNOWN[0], KNOWN[1]], 0)?;
+    let grown = parsed(ask("diff", Path::new(file), &[member, ALL[0], ALL[1]], 1)?)?;
+    ensure!(int(&grown["added"])? == all - known, "{grown}");
+    let shrunk = parsed(ask("diff", data_dir, &[file, ALL[0], ALL[1]], 1)?)?;
+    ensure!(int(&shrunk["removed"])? == all - known, "{shrunk}");
+    Ok(())
+}
+
+fn path_text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path that is not text")
 }
 
 /// The place of the leader among `members`.

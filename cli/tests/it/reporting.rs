@@ -212,6 +212,11 @@ fn a_page_does_not_depend_on_threads_and_is_written_whole_or_not_at_all() {
     let said = json(&["report", text(&snapshot), "-o", text(&out), "--dry-run", "-w", "json"]);
     assert!(said["bytes"].as_u64().unwrap() > 10_000 && said["sound"] == true, "{said}");
     assert!(!out.exists());
+    // Nor into a WAL that is read, wherever that is.
+    let (data, wal) = (dir.path().join("data"), dir.path().join("wal"));
+    fs::rename(data.join("member/wal"), &wal).unwrap();
+    let (code, _) = report(&data, &wal.join("report.html"), &["--wal-dir", text(&wal)]);
+    assert_eq!((code, wal.join("report.html").exists()), (Some(2), false));
     let inside = dir.path().join("data/report.html");
     let refused = etcdsnap(&["report", text(&dir.path().join("data")), "-o", text(&inside)]);
     assert_eq!(refused.status.code(), Some(2));
@@ -276,6 +281,38 @@ fn a_file_whose_metas_are_gone_has_a_page_too() {
         shown.contains("both meta pages are damaged")
             && shown.contains(&Digest::of(&bytes).to_string())
     );
+    // What can be saved of it, and how.
+    let dry = ["salvage", text(&damaged), "--output", "rescued", "--dry-run", "-w", "json"];
+    let dry: Value = serde_json::from_slice(&etcdsnap(&dry).stdout).unwrap();
+    let revision = dry["revision"].as_u64().unwrap();
+    let plain = shown.replace(',', "");
+    assert!(plain.contains(&format!("the newest of revision  {revision} ")), "{plain}");
+    assert!(plain.contains("No record is missing") == (dry["whole"] == true), "{plain}");
+    assert!(plain.contains("etcdsnap salvage  '"), "{plain}");
+}
+
+#[test]
+fn what_cannot_be_read_is_not_said_to_be_nothing() {
+    let dir = unpack("authon-36");
+    let (damaged, out) = (dir.path().join("damaged.db"), dir.path().join("report.html"));
+    let bytes = fs::read(dir.path().join("snapshot.db")).unwrap();
+    // Only the metas are left: the root is gone.
+    fs::write(&damaged, &bytes[..2 * 4096]).unwrap();
+    let (code, html) = report(&damaged, &out, &[]);
+    assert_eq!(code, Some(1));
+    is_alone(&html);
+    let shown = shown(&html);
+    assert!(shown.contains("compaction unknown") && !shown.contains("never compacted"), "{shown}");
+}
+
+#[test]
+fn what_is_no_database_is_refused_before_all_of_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (zeros, out) = (dir.path().join("zeros"), dir.path().join("report.html"));
+    // More than anybody hashes in a test.
+    fs::File::create(&zeros).unwrap().set_len(1 << 40).unwrap();
+    let (code, html) = report(&zeros, &out, &[]);
+    assert_eq!((code, html.len()), (Some(2), 0));
 }
 
 /// Keys that would like to be more than text, and what is shown of them.

@@ -17,8 +17,8 @@ pub enum Error {
     /// The key space is damaged, or the revision asked for is not there.
     #[error(transparent)]
     KeySpace(#[from] mvcc::Error),
-    /// The input is damaged: nothing was written.
-    #[error("the input is damaged: {} findings, nothing was written", findings.len())]
+    /// The input is damaged: nothing was done with it.
+    #[error("the input is damaged: {} finding{}", findings.len(), if findings.len() == 1 { "" } else { "s" })]
     Damaged {
         /// What is wrong with it.
         findings: Vec<Finding>,

@@ -27,6 +27,7 @@ use etcdsnap_engine::{
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
+use super::saved::Saved;
 use crate::{
     commands::{Context, verify::judged},
     exit::{Exit, fail_code},
@@ -52,6 +53,8 @@ pub struct Facts<'a> {
     pub pages: Vec<Option<u64>>,
     /// Absent when the database cannot be opened.
     pub db: Option<DbFacts<'a>>,
+    /// What salvage would save, where the database is damaged.
+    pub saved: Option<Saved>,
 }
 
 /// A file that was read.
@@ -70,6 +73,8 @@ pub struct DbFacts<'a> {
     pub usage: Result<Usage<'a>, String>,
     pub readable: Readable<'a>,
     pub meta: MetaRecords,
+    /// Whether `meta` could be read.
+    pub meta_known: bool,
     pub revision: Option<i64>,
     pub members: Vec<Member>,
     pub removed: Vec<MemberId>,
@@ -84,10 +89,16 @@ pub fn grouping() -> Grouping {
 
 /// Reads everything.
 pub fn gather<'a>(context: &Context, input: &'a Input) -> Result<Facts<'a>> {
+    if let Err(error) = input.file_db()
+        && fail_code(&error) != Exit::Damage
+    {
+        // No database: before all of its bytes are hashed.
+        return Err(error);
+    }
     let files = files(context, input)?;
     let verification = match judged(context, input) {
         Ok(verification) => verification,
-        // Damage beyond reading is what the page is for; what is no database is not.
+        // Damage beyond reading is what the page is for.
         Err(error) if fail_code(&error) == Exit::Damage => {
             let mut verification = Verification::default();
             let message = format!("{error:#}");
@@ -113,7 +124,13 @@ pub fn gather<'a>(context: &Context, input: &'a Input) -> Result<Facts<'a>> {
             page_of(&finding.place, page_size, store).filter(|page| *page < known)
         })
         .collect();
-    Ok(Facts { files, verification, pages, db })
+    // A damaged WAL or a wrong digest alone is nothing that salvage could help.
+    let damaged = verification
+        .checks
+        .iter()
+        .any(|check| !check.sound && check.name != "wal" && check.name != "trailer");
+    let saved = if damaged { Some(Saved::try_out(context, input)?) } else { None };
+    Ok(Facts { files, verification, pages, db, saved })
 }
 
 fn database<'a>(context: &Context, store: &Store<'a>, sound: bool) -> Result<DbFacts<'a>> {
@@ -133,12 +150,14 @@ fn database<'a>(context: &Context, store: &Store<'a>, sound: bool) -> Result<DbF
         return Err(bolt::Error::Interrupted.into());
     }
     let listed = members(store).ok();
+    let meta = MetaRecords::read(store).map(|(meta, _)| meta).ok();
     Ok(DbFacts {
         store: *store,
         map,
         usage,
         readable,
-        meta: MetaRecords::read(store).map(|(meta, _)| meta).unwrap_or_default(),
+        meta_known: meta.is_some(),
+        meta: meta.unwrap_or_default(),
         revision,
         members: listed.map(|listed| listed.records).unwrap_or_default(),
         removed: removed(store).map(|listed| listed.records).unwrap_or_default(),

@@ -31,7 +31,8 @@ pub fn history(db: &DbFacts<'_>) -> Markup {
         bar(&mut puts, at, HEIGHT - put, put);
         bar(&mut deletions, at, HEIGHT - put - deleted, deleted);
     }
-    let last = timeline.first + timeline.width.saturating_mul(stretches.len() as i64) - 1;
+    let width = timeline.width.saturating_mul(stretches.len() as i64);
+    let last = timeline.first.saturating_add(width.saturating_sub(1));
     let newest = db.revision.unwrap_or(last).min(last).max(0);
     let mark = db.meta.compact_revision();
     let compacted = (mark as f64 - timeline.first as f64) / timeline.width as f64;
@@ -53,7 +54,7 @@ pub fn history(db: &DbFacts<'_>) -> Markup {
                 (several(timeline.width.unsigned_abs(), "revision", "revisions")) " a bar. Above, bytes: the highest bar has "
                 (bytes(heaviest)) ". Below, records: the highest has " (grouped(most)) ". "
                 @if mark > 0 { "History is compacted to " (grouped(mark.unsigned_abs())) ": to the left of the line only each key's newest record is left." }
-                @else { "History was never compacted." }
+                @else if db.meta_known { "History was never compacted." }
             }
             div.line {
                 svg viewBox=(view) preserveAspectRatio="none" role="img" aria-label="bytes written over revisions" {

@@ -9,6 +9,7 @@ mod history;
 mod map;
 mod member;
 mod page;
+mod saved;
 mod space;
 mod treemap;
 
@@ -64,7 +65,7 @@ struct Made {
 pub fn run(context: &Context, args: &Report) -> Result<Answer> {
     let to_stdout = args.out == Path::new("-");
     if !to_stdout {
-        free_file(context, &args.input.path, &args.out)?;
+        free_file(context, &args.input.path, &args.input.reading, &args.out)?;
     }
     let now = now()?;
     let made = ask(context, &args.input.path, &args.input.reading, |input| {

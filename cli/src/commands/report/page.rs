@@ -96,6 +96,9 @@ fn parts(
         }
     };
     let mut parts = vec![("findings", "Findings", found(grave))];
+    if let Some(saved) = &facts.saved {
+        parts.push(("saved", "What can be saved", saved.section(input)));
+    }
     if let (Some(db), Some(picture)) = (&facts.db, picture) {
         parts.extend([
             ("map", "Page map", page_map(facts, db, picture)),
@@ -197,7 +200,7 @@ fn figures(db: &DbFacts<'_>) -> Markup {
                     dd.s { (several(db.readable.unreadable, "place", "places")) " cannot" } }
             }
             div { dt { "Revision" } dd.v { (db.revision.map_or_else(|| "unknown".to_owned(), |revision| grouped(revision.unsigned_abs()))) }
-                dd.s { @if compacted < 0 { "never compacted" } @else { "compacted to " (grouped(compacted.unsigned_abs())) } } }
+                dd.s { @if !db.meta_known { "compaction unknown" } @else if compacted < 0 { "never compacted" } @else { "compacted to " (grouped(compacted.unsigned_abs())) } } }
             div { dt { "Database" } dd.v { (bytes(total)) }
                 dd.s { (several(db.map.len(), "page", "pages")) " of " (size) } }
             div { dt { "Free" } dd.v { (bytes(free)) } dd.s { (percent(free)) "% of it" } }
