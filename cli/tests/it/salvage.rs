@@ -27,6 +27,34 @@ fn the_wal_of_a_sound_member_is_applied_to_what_is_saved() {
 }
 
 #[test]
+fn of_a_lost_newer_meta_the_wal_makes_up_or_it_is_said() {
+    let dir = unpack("crashed-35");
+    let data = dir.path().join("data");
+    let whole = json(&["hashkv", text(&data), "-w", "json", "-q"]);
+    let db = data.join("member/snap/db");
+    let mut bytes = fs::read(&db).unwrap();
+    bytes[..4096].fill(0);
+    fs::write(&db, &bytes).unwrap();
+    let saved = dir.path().join("saved.db");
+    let (code, said) = salvage(&data, &saved);
+    assert_eq!((code, &said["keys"]["doubtful"]), (Some(0), &0.into()), "{said}");
+    assert_eq!(json(&["hashkv", text(&saved), "-w", "json", "-q"]), whole);
+    // Without a log there is only what that commit left in the file.
+    let alone = dir.path().join("alone.db");
+    let (code, said) = salvage(&db, &alone);
+    assert_eq!((code, &said["whole"]), (Some(1), &Value::Bool(false)), "{said}");
+    assert!(said["records"]["found"].as_u64().unwrap() > 50, "{said}");
+    assert!(said["keys"]["doubtful"].as_u64().unwrap() > 0, "{said}");
+    // As of a member whose log is gone.
+    fs::remove_dir_all(data.join("member/wal")).unwrap();
+    fs::create_dir(data.join("member/wal")).unwrap();
+    let without = dir.path().join("without.db");
+    let (code, said) = salvage(&data, &without);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(fs::read(&without).unwrap() == fs::read(&alone).unwrap());
+}
+
+#[test]
 fn a_wal_that_nobody_can_place_is_not_applied_and_that_is_said() {
     let dir = unpack("crashed-36");
     let data = dir.path().join("data");

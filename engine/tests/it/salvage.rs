@@ -155,7 +155,7 @@ fn any_bytes_end_in_an_answer() {
     }
     for bytes in files {
         for include_freed in [false, true] {
-            saved_or_not(&bytes, Options { include_freed });
+            saved_or_not(&bytes, Options { include_freed, ..Options::default() });
         }
         let carver = Carver::new(&bytes, &Silent).unwrap();
         carver.run(&Silent, &mut |_| true).unwrap();
@@ -189,7 +189,7 @@ fn what_is_salvaged_and_carved_does_not_depend_on_the_number_of_threads() {
                     true
                 })
                 .unwrap();
-            (saved(&broken, Options { include_freed: true }).unwrap(), carved)
+            (saved(&broken, Options { include_freed: true, ..Options::default() }).unwrap(), carved)
         })
     };
     let one = run(1);
@@ -202,7 +202,7 @@ fn what_is_salvaged_and_carved_does_not_depend_on_the_number_of_threads() {
 fn what_is_free_comes_back_only_when_asked_for_and_then_in_doubt() {
     // It was deleted and compacted away; its page was not used again.
     let bytes = db("crashed-36");
-    let freed = saved(&bytes, Options { include_freed: true }).unwrap();
+    let freed = saved(&bytes, Options { include_freed: true, ..Options::default() }).unwrap();
     let plain = saved(&bytes, Options::default()).unwrap();
     let (was, plain, freed_keys) = (live(&bytes), live(&plain.0), live(&freed.0));
     assert_eq!(was, plain);
@@ -254,7 +254,7 @@ fn a_leaf_that_spans_a_revision_and_lacks_it_proves_that_it_was_compacted_away()
     };
     let (names, report) = keys(&bytes, Options::default());
     assert_eq!((names.as_str(), report.superseded), ("k2 k4 k5 k6", 1));
-    let (names, _) = keys(&bytes, Options { include_freed: true });
+    let (names, _) = keys(&bytes, Options { include_freed: true, ..Options::default() });
     assert_eq!(names, "k2 k3 k4 k5 k6");
     // One that is damaged, or stands elsewhere, proves nothing.
     let mut elsewhere = leaf_page(9, &[2, 4, 5, 6]);
