@@ -114,3 +114,34 @@ fn a_carved_key_cannot_disturb_a_terminal() {
     assert_eq!(record["keyBase64"], "G1sySv/igK4=");
     assert_eq!((&record["source"], &record["complete"]), (&"fragment".into(), &true.into()));
 }
+
+#[test]
+fn flags_that_a_db_cannot_obey_are_refused() {
+    let dir = unpack("crashed-36");
+    let (data, out) = (dir.path().join("data"), dir.path().join("out.db"));
+    for flags in [
+        &["--bump-revision", "10", "--mark-compacted"][..],
+        &["--mark-compacted"],
+        &["--all-members"],
+        &["--clear-alarms"],
+        &["--wal-dir", "elsewhere"],
+    ] {
+        let args = [&["salvage", text(&data), "--output", text(&out)], flags].concat();
+        let ran = etcdsnap(&args);
+        assert_eq!(ran.status.code(), Some(2), "{flags:?}");
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(said.contains(flags[0]) && !out.exists(), "{said}");
+    }
+}
+
+#[test]
+fn a_wal_named_for_a_db_without_a_member_is_refused_and_not_forgotten() {
+    let dir = unpack("crashed-36");
+    let (data, out) = (dir.path().join("data"), dir.path().join("out.db"));
+    let (db, wal) = (data.join("member/snap/db"), data.join("member/wal"));
+    for flags in [["--source-wal-dir", text(&wal)], ["--commit", "all"]] {
+        let ran = etcdsnap(&[&["salvage", text(&db), "--output", text(&out)], &flags[..]].concat());
+        assert_eq!(ran.status.code(), Some(2), "{flags:?}");
+        assert!(!out.exists());
+    }
+}

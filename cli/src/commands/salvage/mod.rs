@@ -68,6 +68,9 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     let is_db = args.output.extension().is_some_and(|extension| extension == "db");
     let options = options(args);
     let plan = if is_db {
+        if let Some(flag) = of_a_data_dir(args) {
+            return Err(anyhow!("{flag} is for a data dir; {} is a db", args.output.display()));
+        }
         apart(&args.path, &args.output)?;
         name_remains(context, &args.output);
         if args.output.is_dir() {
@@ -86,6 +89,13 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     // The file as it is: what the WAL adds is applied to what was saved.
     let reading = Reading { no_wal: true, ..Reading::default() };
     let input = Input::open(context, &args.path, &reading)?;
+    if input.located().member.is_none() && (args.source_wal_dir.is_some() || args.commit.is_some())
+    {
+        return Err(anyhow!(
+            "{}: --source-wal-dir and --commit are for a data dir or a member dir",
+            args.path.display()
+        ));
+    }
     let on = Filesystem::of(&args.output);
     let len = input.image().database().len() as u64;
     // What is saved is written once, and once more with its members.
@@ -160,6 +170,18 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     let exit = if done.is_whole() { Exit::Sound } else { Exit::Damage };
     let text = shown::render(context.global.format, &done)?;
     Ok(Answer::new(text, exit))
+}
+
+/// A flag that a db alone has no use for.
+fn of_a_data_dir(args: &args::Salvage) -> Option<&'static str> {
+    let given = [
+        ("--all-members", args.all_members),
+        ("--wal-dir", args.wal_dir.is_some()),
+        ("--clear-alarms", args.clear_alarms),
+        ("--bump-revision", args.bump_revision != 0),
+        ("--mark-compacted", args.mark_compacted),
+    ];
+    given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
 }
 
 /// Writes what can be read into `file`, and applies the WAL to that.
