@@ -286,3 +286,23 @@ fn a_copy_of_what_the_database_has_is_no_news() {
         .unwrap();
     assert_eq!(carved, 31);
 }
+
+#[test]
+fn a_record_whose_value_seems_to_be_empty_is_lost_and_not_made_empty() {
+    // The last element of a leaf says that its value has no bytes, as the mark of a raised revision has none.
+    let bytes = db("clean-37");
+    let tree = Db::from_bytes(&bytes, Limits::default()).unwrap();
+    let store = Store::new(tree);
+    let space = KeySpace::open(&store).unwrap();
+    let item = space.bucket().unwrap().items().next().unwrap().unwrap();
+    let page = item.page.0 as usize * 4096;
+    let count = usize::from(u16::from_le_bytes([bytes[page + 10], bytes[page + 11]]));
+    let mut broken = bytes.clone();
+    let size = page + 16 * count + 12;
+    broken[size..size + 4].fill(0);
+    let (out, report) = saved(&broken, Options::default()).unwrap();
+    assert!(records(&out).values().all(|record| !record.value.is_empty()));
+    assert_eq!((report.cut_records, records(&bytes).len() - records(&out).len()), (1, 1));
+    let named = &report.cut[0];
+    assert!(named.revision.is_some(), "{named:?}");
+}
