@@ -306,3 +306,22 @@ fn a_record_whose_value_seems_to_be_empty_is_lost_and_not_made_empty() {
     let named = &report.cut[0];
     assert!(named.revision.is_some(), "{named:?}");
 }
+
+#[test]
+fn a_last_element_that_claims_the_pages_behind_it_takes_no_record_of_theirs() {
+    let bytes = db("clean-36");
+    let tree = Db::from_bytes(&bytes, Limits::default()).unwrap();
+    let bucket = tree.root().bucket(b"key").unwrap().unwrap();
+    let leaves: Vec<_> = bucket.leaves().map(|leaf| leaf.unwrap().page().0 as usize).collect();
+    // One with leaves right behind it.
+    let page = *leaves.iter().find(|page| leaves.contains(&(**page + 1))).unwrap() * 4096;
+    let count = usize::from(u16::from_le_bytes([bytes[page + 10], bytes[page + 11]]));
+    for claimed in [5_000_u32, 40_000] {
+        let mut broken = bytes.clone();
+        let size = page + 16 * count + 12;
+        broken[size..size + 4].copy_from_slice(&claimed.to_le_bytes());
+        let mut share = Share::default();
+        judge("claims", &bytes, &broken, &mut share);
+        assert_eq!(share.records.0 + 1, share.records.1, "{claimed}");
+    }
+}
