@@ -27,6 +27,34 @@ fn the_wal_of_a_sound_member_is_applied_to_what_is_saved() {
 }
 
 #[test]
+fn of_a_lost_newer_meta_the_wal_makes_up_or_it_is_said() {
+    let dir = unpack("crashed-35");
+    let data = dir.path().join("data");
+    let whole = json(&["hashkv", text(&data), "-w", "json", "-q"]);
+    let db = data.join("member/snap/db");
+    let mut bytes = fs::read(&db).unwrap();
+    bytes[..4096].fill(0);
+    fs::write(&db, &bytes).unwrap();
+    let saved = dir.path().join("saved.db");
+    let (code, said) = salvage(&data, &saved);
+    assert_eq!((code, &said["keys"]["doubtful"]), (Some(0), &0.into()), "{said}");
+    assert_eq!(json(&["hashkv", text(&saved), "-w", "json", "-q"]), whole);
+    // Without a log there is only what that commit left in the file.
+    let alone = dir.path().join("alone.db");
+    let (code, said) = salvage(&db, &alone);
+    assert_eq!((code, &said["whole"]), (Some(1), &Value::Bool(false)), "{said}");
+    assert!(said["records"]["found"].as_u64().unwrap() > 50, "{said}");
+    assert!(said["keys"]["doubtful"].as_u64().unwrap() > 0, "{said}");
+    // As of a member whose log is gone.
+    fs::remove_dir_all(data.join("member/wal")).unwrap();
+    fs::create_dir(data.join("member/wal")).unwrap();
+    let without = dir.path().join("without.db");
+    let (code, said) = salvage(&data, &without);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(fs::read(&without).unwrap() == fs::read(&alone).unwrap());
+}
+
+#[test]
 fn a_wal_that_nobody_can_place_is_not_applied_and_that_is_said() {
     let dir = unpack("crashed-36");
     let data = dir.path().join("data");
@@ -85,4 +113,35 @@ fn a_carved_key_cannot_disturb_a_terminal() {
     let record = json(&["carve", text(&path), "-w", "json"]);
     assert_eq!(record["keyBase64"], "G1sySv/igK4=");
     assert_eq!((&record["source"], &record["complete"]), (&"fragment".into(), &true.into()));
+}
+
+#[test]
+fn flags_that_a_db_cannot_obey_are_refused() {
+    let dir = unpack("crashed-36");
+    let (data, out) = (dir.path().join("data"), dir.path().join("out.db"));
+    for flags in [
+        &["--bump-revision", "10", "--mark-compacted"][..],
+        &["--mark-compacted"],
+        &["--all-members"],
+        &["--clear-alarms"],
+        &["--wal-dir", "elsewhere"],
+    ] {
+        let args = [&["salvage", text(&data), "--output", text(&out)], flags].concat();
+        let ran = etcdsnap(&args);
+        assert_eq!(ran.status.code(), Some(2), "{flags:?}");
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(said.contains(flags[0]) && !out.exists(), "{said}");
+    }
+}
+
+#[test]
+fn a_wal_named_for_a_db_without_a_member_is_refused_and_not_forgotten() {
+    let dir = unpack("crashed-36");
+    let (data, out) = (dir.path().join("data"), dir.path().join("out.db"));
+    let (db, wal) = (data.join("member/snap/db"), data.join("member/wal"));
+    for flags in [["--source-wal-dir", text(&wal)], ["--commit", "all"]] {
+        let ran = etcdsnap(&[&["salvage", text(&db), "--output", text(&out)], &flags[..]].concat());
+        assert_eq!(ran.status.code(), Some(2), "{flags:?}");
+        assert!(!out.exists());
+    }
 }

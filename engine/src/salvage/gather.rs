@@ -28,6 +28,9 @@ use crate::{
 pub struct Options {
     /// Take records of free pages too, where no newer one of their key is known.
     pub include_freed: bool,
+    /// A WAL goes on where a commit ended. Where one meta is lost, the commit of the other is enough then, and what may be
+    /// newer is in the log.
+    pub log_follows: bool,
 }
 
 /// Everything that can be saved of a file. The records stay in the file.
@@ -77,8 +80,10 @@ struct Gatherer<'p, 'a> {
 impl<'a> Gatherer<'_, 'a> {
     fn gather(self, options: Options) -> Result<Salvage<'a>, Error> {
         let mut followed = Vec::new();
+        // The meta that is lost may have been the newer one.
+        let sure = self.pages.metas().len() > 1 || options.log_follows;
         for (at, meta) in self.pages.metas().iter().enumerate() {
-            let tree = Tree::OfMeta { slot: meta.slot, txid: meta.txid.0, newest: at == 0 };
+            let tree = Tree::OfMeta { slot: meta.slot, txid: meta.txid.0, newest: at == 0 && sure };
             let budget = Budget::of(&self.pages);
             let high = meta.high_water_mark.0;
             let (root, reached) =
@@ -306,6 +311,13 @@ impl<'a> Gatherer<'_, 'a> {
         });
         let never_sure = sure_until == Some(None);
         let tree_leaves = base.as_ref().map_or(0, |base| base.keys.leaves.len() as u64);
+        // Behind the tree of the only meta there may be a commit, whose leaves must all be there to prove anything.
+        let lone = self.pages.metas().len() == 1 && !confirmed;
+        let intact = !lone
+            || candidates.iter().all(|candidate| {
+                let leaf = candidate.open(&self.pages);
+                leaf.own_id && leaf.is_whole()
+            });
         let keys = KeySpace::new(
             self.pages.clone(),
             base.map(|base| (base.keys, base.inline_keys, base.root.high_water_mark)),
@@ -316,7 +328,10 @@ impl<'a> Gatherer<'_, 'a> {
                 mark,
                 mark_certain: confirmed && meta_from == BucketFrom::Tree,
                 marks_agree,
-                nothing_unknown: unknown_pages == 0 && high <= self.pages.count() && !never_sure,
+                nothing_unknown: unknown_pages == 0
+                    && high <= self.pages.count()
+                    && !never_sure
+                    && intact,
                 include_freed: options.include_freed,
                 sure_until: sure_until.flatten(),
             },

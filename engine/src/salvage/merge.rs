@@ -322,7 +322,7 @@ impl<'s, 'a> TreeRecords<'s, 'a> {
             };
             let key = match record(&item) {
                 Some((key, _)) => Some(key),
-                None if is_bump(&item) => revision(item.key),
+                None if is_bump(&item) && !self.has_message(&item) => revision(item.key),
                 None => None,
             };
             match key {
@@ -334,6 +334,13 @@ impl<'s, 'a> TreeRecords<'s, 'a> {
                 _ => self.lose(&piece),
             }
         }
+    }
+
+    /// Whether a message begins where `item` says that its empty value stands: its size is damaged.
+    fn has_message(&self, item: &Item<'a>) -> bool {
+        let file = self.space.pages.bytes();
+        let at = usize::try_from(offset_of(file, item.value)).unwrap_or(usize::MAX);
+        file.get(at) == Some(&0x0a)
     }
 
     fn lose(&mut self, piece: &Piece<'a>) {

@@ -17,7 +17,7 @@ pub enum Tree {
         slot: u8,
         /// Its transaction.
         txid: u64,
-        /// Whether no valid meta is newer.
+        /// Whether no other meta is newer; not when the other one is lost.
         newest: bool,
     },
     /// One whose root was recognised by its content.

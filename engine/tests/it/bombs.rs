@@ -132,7 +132,7 @@ fn read(name: &str, bytes: &[u8]) -> Vec<Finding> {
         let _ = KeyIndex::build_scanned(space.bucket(), i64::MAX, Scan::InOrder, &Silent);
     }
     let _ = members::members(&store);
-    let both = Options { include_freed: true };
+    let both = Options { include_freed: true, ..Options::default() };
     for options in [Options::default(), both] {
         if let Ok(mut salvage) = Salvage::read(bytes, options, &Silent) {
             let _ = salvage.write(std::io::Cursor::new(Vec::new()), &Silent);

@@ -14,6 +14,8 @@ use fastrand::Rng;
 pub enum Damage {
     /// Both metas are zeros or rubbish.
     Metas,
+    /// The newer meta is zeros or rubbish.
+    NewestMeta,
     /// The root of all buckets is rubbish.
     Root,
     /// A branch of the key space is rubbish.
@@ -32,8 +34,9 @@ pub enum Damage {
 
 impl Damage {
     /// Every kind.
-    pub const ALL: [Damage; 8] = [
+    pub const ALL: [Damage; 9] = [
         Damage::Metas,
+        Damage::NewestMeta,
         Damage::Root,
         Damage::Branch,
         Damage::WrongIds,
@@ -47,6 +50,7 @@ impl Damage {
     pub fn name(self) -> &'static str {
         match self {
             Damage::Metas => "both_metas",
+            Damage::NewestMeta => "newest_meta",
             Damage::Root => "root",
             Damage::Branch => "branch",
             Damage::WrongIds => "wrong_ids",
@@ -69,6 +73,10 @@ impl Damage {
                 for slot in 0..2 {
                     rubbish(&mut broken[slot * size..slot * size + 80], rng);
                 }
+            }
+            Damage::NewestMeta => {
+                let slot = usize::from(db.meta().slot);
+                rubbish(&mut broken[slot * size..slot * size + 80], rng);
             }
             Damage::Root => {
                 let root = db.meta().root.0 as usize;

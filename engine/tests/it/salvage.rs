@@ -155,7 +155,7 @@ fn any_bytes_end_in_an_answer() {
     }
     for bytes in files {
         for include_freed in [false, true] {
-            saved_or_not(&bytes, Options { include_freed });
+            saved_or_not(&bytes, Options { include_freed, ..Options::default() });
         }
         let carver = Carver::new(&bytes, &Silent).unwrap();
         carver.run(&Silent, &mut |_| true).unwrap();
@@ -189,7 +189,7 @@ fn what_is_salvaged_and_carved_does_not_depend_on_the_number_of_threads() {
                     true
                 })
                 .unwrap();
-            (saved(&broken, Options { include_freed: true }).unwrap(), carved)
+            (saved(&broken, Options { include_freed: true, ..Options::default() }).unwrap(), carved)
         })
     };
     let one = run(1);
@@ -202,7 +202,7 @@ fn what_is_salvaged_and_carved_does_not_depend_on_the_number_of_threads() {
 fn what_is_free_comes_back_only_when_asked_for_and_then_in_doubt() {
     // It was deleted and compacted away; its page was not used again.
     let bytes = db("crashed-36");
-    let freed = saved(&bytes, Options { include_freed: true }).unwrap();
+    let freed = saved(&bytes, Options { include_freed: true, ..Options::default() }).unwrap();
     let plain = saved(&bytes, Options::default()).unwrap();
     let (was, plain, freed_keys) = (live(&bytes), live(&plain.0), live(&freed.0));
     assert_eq!(was, plain);
@@ -254,7 +254,7 @@ fn a_leaf_that_spans_a_revision_and_lacks_it_proves_that_it_was_compacted_away()
     };
     let (names, report) = keys(&bytes, Options::default());
     assert_eq!((names.as_str(), report.superseded), ("k2 k4 k5 k6", 1));
-    let (names, _) = keys(&bytes, Options { include_freed: true });
+    let (names, _) = keys(&bytes, Options { include_freed: true, ..Options::default() });
     assert_eq!(names, "k2 k3 k4 k5 k6");
     // One that is damaged, or stands elsewhere, proves nothing.
     let mut elsewhere = leaf_page(9, &[2, 4, 5, 6]);
@@ -285,4 +285,43 @@ fn a_copy_of_what_the_database_has_is_no_news() {
         })
         .unwrap();
     assert_eq!(carved, 31);
+}
+
+#[test]
+fn a_record_whose_value_seems_to_be_empty_is_lost_and_not_made_empty() {
+    // The last element of a leaf says that its value has no bytes, as the mark of a raised revision has none.
+    let bytes = db("clean-37");
+    let tree = Db::from_bytes(&bytes, Limits::default()).unwrap();
+    let store = Store::new(tree);
+    let space = KeySpace::open(&store).unwrap();
+    let item = space.bucket().unwrap().items().next().unwrap().unwrap();
+    let page = item.page.0 as usize * 4096;
+    let count = usize::from(u16::from_le_bytes([bytes[page + 10], bytes[page + 11]]));
+    let mut broken = bytes.clone();
+    let size = page + 16 * count + 12;
+    broken[size..size + 4].fill(0);
+    let (out, report) = saved(&broken, Options::default()).unwrap();
+    assert!(records(&out).values().all(|record| !record.value.is_empty()));
+    assert_eq!((report.cut_records, records(&bytes).len() - records(&out).len()), (1, 1));
+    let named = &report.cut[0];
+    assert!(named.revision.is_some(), "{named:?}");
+}
+
+#[test]
+fn a_last_element_that_claims_the_pages_behind_it_takes_no_record_of_theirs() {
+    let bytes = db("clean-36");
+    let tree = Db::from_bytes(&bytes, Limits::default()).unwrap();
+    let bucket = tree.root().bucket(b"key").unwrap().unwrap();
+    let leaves: Vec<_> = bucket.leaves().map(|leaf| leaf.unwrap().page().0 as usize).collect();
+    // One with leaves right behind it.
+    let page = *leaves.iter().find(|page| leaves.contains(&(**page + 1))).unwrap() * 4096;
+    let count = usize::from(u16::from_le_bytes([bytes[page + 10], bytes[page + 11]]));
+    for claimed in [5_000_u32, 40_000] {
+        let mut broken = bytes.clone();
+        let size = page + 16 * count + 12;
+        broken[size..size + 4].copy_from_slice(&claimed.to_le_bytes());
+        let mut share = Share::default();
+        judge("claims", &bytes, &broken, &mut share);
+        assert_eq!(share.records.0 + 1, share.records.1, "{claimed}");
+    }
 }

@@ -68,6 +68,9 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     let is_db = args.output.extension().is_some_and(|extension| extension == "db");
     let options = options(args);
     let plan = if is_db {
+        if let Some(flag) = of_a_data_dir(args) {
+            return Err(anyhow!("{flag} is for a data dir; {} is a db", args.output.display()));
+        }
         apart(&args.path, &args.output)?;
         name_remains(context, &args.output);
         if args.output.is_dir() {
@@ -86,14 +89,15 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     // The file as it is: what the WAL adds is applied to what was saved.
     let reading = Reading { no_wal: true, ..Reading::default() };
     let input = Input::open(context, &args.path, &reading)?;
-    let bytes = input.image().database();
-    let wanted = salvage::Options { include_freed: args.include_freed };
-    let mut salvage = Salvage::read(bytes, wanted, &context.ui).map_err(|error| match error {
-        salvage::Error::Bolt(error) => input.explain(error),
-        other => anyhow::Error::new(other).context(format!("{}", args.path.display())),
-    })?;
+    if input.located().member.is_none() && (args.source_wal_dir.is_some() || args.commit.is_some())
+    {
+        return Err(anyhow!(
+            "{}: --source-wal-dir and --commit are for a data dir or a member dir",
+            args.path.display()
+        ));
+    }
     let on = Filesystem::of(&args.output);
-    let len = bytes.len() as u64;
+    let len = input.image().database().len() as u64;
     // What is saved is written once, and once more with its members.
     let needed = Space::of([(&on, len), (&on, if is_db { 0 } else { len })]);
     if !args.dry_run {
@@ -110,22 +114,7 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
         (false, false) => unnamed(&args.output)?,
         (_, true) => tempfile::tempfile().context("make a temporary file")?,
     };
-    write(context, &mut salvage, &file, len)?;
-    input.settle()?;
-    // A staged file is open for writing alone.
-    let file = match &staged {
-        Some(stage) => File::open(stage.path()).context("read back what was written")?,
-        None => file,
-    };
-    let label = args.output.as_path();
-    let saved = if context.global.no_mmap {
-        Source::read_file(&over(&file)?, label)?
-    } else {
-        let guard = FaultGuard::install().context("map files; --no-mmap reads them")?;
-        Source::map_file(&file, label, guard)?
-    };
-    let report = salvage.report().clone();
-    let (saved, applied) = wal::apply(context, args, &input, saved, &report)?;
+    let (saved, report, applied) = save(context, args, &input, &file, staged.as_ref())?;
     let db =
         Db::from_bytes(saved.bytes(), Limits::default()).context("read back what was saved")?;
     let mut findings = judge(context, &saved)?;
@@ -183,6 +172,84 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     Ok(Answer::new(text, exit))
 }
 
+/// A flag that a db alone has no use for.
+fn of_a_data_dir(args: &args::Salvage) -> Option<&'static str> {
+    let given = [
+        ("--all-members", args.all_members),
+        ("--wal-dir", args.wal_dir.is_some()),
+        ("--clear-alarms", args.clear_alarms),
+        ("--bump-revision", args.bump_revision != 0),
+        ("--mark-compacted", args.mark_compacted),
+    ];
+    given.into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+}
+
+/// Writes what can be read into `file`, and applies the WAL to that.
+fn save(
+    context: &Context,
+    args: &args::Salvage,
+    input: &Input,
+    file: &File,
+    staged: Option<&Stage>,
+) -> Result<(Source, Report, Applied)> {
+    let log_follows = input.located().member.is_some() && !args.no_wal;
+    let wanted = salvage::Options { include_freed: args.include_freed, log_follows };
+    let report = write(context, args, input, wanted, file)?;
+    let saved = read_back(context, args, file, staged)?;
+    let (saved, applied) = wal::apply(context, args, input, saved, &report)?;
+    if report.metas != 1 || !applied.lost() {
+        return Ok((saved, report, applied));
+    }
+    // Nothing makes up for a newer commit whose meta is lost: what it left in the file is wanted after all.
+    drop(saved);
+    file.set_len(0).context("write anew")?;
+    over(file)?;
+    let report =
+        write(context, args, input, salvage::Options { log_follows: false, ..wanted }, file)?;
+    Ok((read_back(context, args, file, staged)?, report, applied))
+}
+
+fn write(
+    context: &Context,
+    args: &args::Salvage,
+    input: &Input,
+    wanted: salvage::Options,
+    file: &File,
+) -> Result<Report> {
+    let bytes = input.image().database();
+    let mut salvage = Salvage::read(bytes, wanted, &context.ui).map_err(|error| match error {
+        salvage::Error::Bolt(error) => input.explain(error),
+        other => anyhow::Error::new(other).context(format!("{}", args.path.display())),
+    })?;
+    let txid = salvage.txid();
+    let bulk = Bulk::new(file, bytes.len() as u64).context("write what is saved")?;
+    let unsealed = salvage.write(bulk, &context.ui)?;
+    let (bulk, _) = unsealed.seal(txid)?;
+    drop(bulk);
+    input.settle()?;
+    Ok(salvage.report().clone())
+}
+
+fn read_back(
+    context: &Context,
+    args: &args::Salvage,
+    file: &File,
+    staged: Option<&Stage>,
+) -> Result<Source> {
+    let label = args.output.as_path();
+    // A staged file is open for writing alone.
+    let file = match staged {
+        Some(stage) => File::open(stage.path()),
+        None => file.try_clone(),
+    }
+    .context("read back what was written")?;
+    if context.global.no_mmap {
+        return Ok(Source::read_file(&over(&file)?, label)?);
+    }
+    let guard = FaultGuard::install().context("map files; --no-mmap reads them")?;
+    Ok(Source::map_file(&file, label, guard)?)
+}
+
 fn options(args: &args::Salvage) -> Options {
     let membership = &args.membership;
     let target = if args.all_members {
@@ -221,15 +288,6 @@ fn over(file: &File) -> Result<File> {
     let mut file = file.try_clone().context("open what is written")?;
     file.rewind().context("write from the start")?;
     Ok(file)
-}
-
-fn write(context: &Context, salvage: &mut Salvage<'_>, file: &File, len: u64) -> Result<()> {
-    let txid = salvage.txid();
-    let bulk = Bulk::new(file, len).context("write what is saved")?;
-    let unsealed = salvage.write(bulk, &context.ui)?;
-    let (bulk, _) = unsealed.seal(txid)?;
-    drop(bulk);
-    Ok(())
 }
 
 /// What `verify` says of what was saved: of damage that is left, it must not be silent.

@@ -339,7 +339,7 @@ fn tree(tree: Tree) -> String {
             format!("the tree of meta {slot}, transaction {txid}")
         }
         Tree::OfMeta { slot, txid, newest: false } => {
-            format!("the tree of meta {slot}, transaction {txid}, which is not the newest")
+            format!("the tree of meta {slot}, transaction {txid}, which may not be the newest")
         }
         Tree::Recognised { root } => {
             format!(

@@ -26,6 +26,9 @@ pub enum Sizing {
     Assumed,
 }
 
+/// Pages that are looked at to decide between a leaf's header and its last element.
+const CONTESTED: usize = 256;
+
 /// Bytes as pages.
 #[derive(Clone, Debug)]
 pub struct Pages<'a> {
@@ -245,10 +248,21 @@ impl<'a> Pages<'a> {
             // Where its last element is damaged, its header says how long it is.
             let leaf = open(pages);
             let stated = u64::from(header.overflow).saturating_add(1);
-            let leaf = if stated < pages && !leaf.is_whole() { open(stated) } else { leaf };
+            let damaged = stated < pages
+                && (!leaf.is_whole() || own_id && self.is_named_within(page, stated, pages));
+            let leaf = if damaged { open(stated) } else { leaf };
             return Some(NodeAt::Leaf(leaf));
         }
         self.branch(page, own_id, &header, room).map(NodeAt::Branch)
+    }
+
+    /// Whether one of the pages behind `page`, from the one at `from` up to the one at `to`, names its own place: it is no
+    /// part of `page`.
+    fn is_named_within(&self, page: PageId, from: u64, to: u64) -> bool {
+        (from..to).take(CONTESTED).any(|more| {
+            let id = page.0.saturating_add(more);
+            self.header(PageId(id)).is_some_and(|header| header.id == id && header.flags.is_known())
+        })
     }
 
     fn branch(
