@@ -27,6 +27,11 @@ fn nothing_is_written_into_what_is_read() {
         refused(&["save", "--data-dir", data, &out], why);
         refused(&["compact", data, &out], why);
     }
+    let db = inside("member/snap/db");
+    for out in [inside("member/snap/b.db"), inside("member/wal/b.db"), inside("member/b.db")] {
+        refused(&["save", "--data-dir", &db, &out], why);
+        refused(&["report", &db, "-o", &out], why);
+    }
     refused(&["compact", snapshot, snapshot], why);
     refused(&["compact", snapshot, link], why);
     refused(&["compact", link, snapshot], why);
