@@ -199,7 +199,7 @@ pub enum Command {
     Salvage(Box<Salvage>),
     /// How long each job takes, on your file or one made up, beside etcdutl and bbolt where they are on PATH.
     #[command(
-        after_help = "Jobs: status, hashkv, check, verify, save, restore, restore-all (three members), compact. Each is run alone, as a command, after the input was read once; ours and theirs in turn. RSSANON is memory that is no file.\n\nExample:\n  etcdsnap bench backup.db --rounds 7"
+        after_help = "Jobs: status, hashkv, check, verify, top, carve, diff (with its bare database), save, restore, restore-all (three members), compact. Each is run alone, as a command, after the input was read once; ours and theirs in turn. RSSANON is memory that is no file.\n\nExample:\n  etcdsnap bench backup.db --rounds 7"
     )]
     Bench(Bench),
     /// A tour on a small real member that ships with the program: doctor, info, verify, save, restore.

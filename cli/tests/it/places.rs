@@ -162,7 +162,19 @@ fn a_bench_measures_what_it_made_up() {
     let said = json(&args);
     let jobs = said["files"][0]["jobs"].as_array().unwrap();
     let names: Vec<&str> = jobs.iter().map(|job| job["name"].as_str().unwrap()).collect();
-    let all = ["status", "hashkv", "check", "verify", "save", "restore", "restore-all", "compact"];
+    let all = [
+        "status",
+        "hashkv",
+        "check",
+        "verify",
+        "top",
+        "carve",
+        "diff",
+        "save",
+        "restore",
+        "restore-all",
+        "compact",
+    ];
     assert_eq!(names, all);
     for job in jobs {
         assert_eq!(job["seconds"].as_array().unwrap().len(), 2, "{job}");

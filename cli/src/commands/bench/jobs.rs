@@ -58,8 +58,19 @@ pub struct Input<'i> {
 }
 
 /// The names there are, in the order in which they are done.
-pub const NAMES: [&str; 8] =
-    ["status", "hashkv", "check", "verify", "save", "restore", "restore-all", "compact"];
+pub const NAMES: [&str; 11] = [
+    "status",
+    "hashkv",
+    "check",
+    "verify",
+    "top",
+    "carve",
+    "diff",
+    "save",
+    "restore",
+    "restore-all",
+    "compact",
+];
 
 /// The job that a server does, too.
 pub const SAVE: &str = "save";
@@ -151,6 +162,10 @@ pub fn jobs(
         job("hashkv", ours("hashkv", &[input]), [fresh(etcdutl(&["hashkv"], &[&own_db]))]),
         job("check", ours("check", &[input]), [bbolt(&["check"], &[input])]),
         job("verify", ours("verify", &[input]), [etcdutl(&["snapshot", "status"], &[input])]),
+        job("top", ours("top", &[input]), [None]),
+        job("carve", ours("carve", &[input]), [None]),
+        // Two files with the same keys: every record is held against another one.
+        job("diff", ours("diff", &[input, db]), [None]),
         job(SAVE, save, [None]),
         job(
             "restore",

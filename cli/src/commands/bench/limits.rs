@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{FileExt as _, OpenOptionsExt as _},
     path::Path,
     time::Instant,
@@ -11,7 +11,7 @@ use std::{
 use etcdsnap_engine::source::{Access, FaultGuard, Source};
 use sha2::{Digest as _, Sha256};
 
-use super::measure::Measured;
+use super::{jobs::Input, measure::Measured};
 
 /// Bytes handled at a time.
 const STEP: usize = 4 << 20;
@@ -21,6 +21,7 @@ const STEP: usize = 4 << 20;
 pub struct Limits {
     sha256: Measured,
     write: Measured,
+    read: Measured,
 }
 
 impl Limits {
@@ -28,26 +29,47 @@ impl Limits {
     ///
     /// # Errors
     /// When the input cannot be read, or its copy not be written.
-    pub fn measure(&mut self, name: &str, input: &Path, work: &Path) -> anyhow::Result<()> {
-        if matches!(name, "verify" | "restore") {
-            self.sha256.seconds.push(sha256(input)?);
-        }
-        if name == "restore" {
-            self.write.seconds.push(write(input, &work.join("limit.db"))?);
+    pub fn measure(&mut self, name: &str, input: Input<'_>, work: &Path) -> anyhow::Result<()> {
+        match name {
+            "verify" => self.sha256.seconds.push(sha256(input.given)?),
+            "restore" => {
+                self.sha256.seconds.push(sha256(input.given)?);
+                self.write.seconds.push(write(input.given, &work.join("limit.db"))?);
+            }
+            "top" | "carve" => self.read.seconds.push(read(&[input.given])?),
+            "diff" => self.read.seconds.push(read(&[input.given, input.db])?),
+            _ => {}
         }
         Ok(())
     }
 
-    /// What job `name` cannot be faster than, and its median in seconds.
+    /// What job `name` cannot be faster than, or is at least held against, and its median in seconds.
     pub fn of(&self, name: &str) -> Option<(&'static str, f64)> {
         let (sha256, write) = (self.sha256.median(), self.write.median());
         match name {
             "verify" => Some(("SHA-256 alone", sha256)),
             "restore" if write > sha256 => Some(("synced write alone", write)),
             "restore" => Some(("SHA-256 alone", sha256)),
+            "top" | "carve" | "diff" => Some(("reading alone, as cat", self.read.median())),
             _ => None,
         }
     }
+}
+
+/// Seconds that `cat` would take to read `files`, which are in memory.
+///
+/// # Errors
+/// When they cannot be read.
+fn read(files: &[&Path]) -> io::Result<f64> {
+    /// What `cat` reads at a time.
+    const STEP: usize = 128 << 10;
+    let start = Instant::now();
+    let mut buffer = vec![0; STEP];
+    for file in files {
+        let mut file = File::open(file)?;
+        while file.read(&mut buffer)? > 0 {}
+    }
+    Ok(start.elapsed().as_secs_f64())
 }
 
 /// Seconds that SHA-256 of `input` alone takes, which is in memory.

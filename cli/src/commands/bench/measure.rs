@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
@@ -65,11 +65,11 @@ impl Contender {
         self
     }
 
-    /// Runs it once more and notes the figures.
+    /// Runs it once more, with `inputs` in memory, and notes the figures.
     ///
     /// # Errors
     /// When a command cannot be run or fails.
-    pub fn run(&self, input: &std::path::Path, measured: &mut Measured) -> Result<()> {
+    pub fn run(&self, inputs: &[&Path], measured: &mut Measured) -> Result<()> {
         self.clear()?;
         if let Some((from, to)) = &self.fresh {
             if let Some(parent) = to.parent() {
@@ -77,8 +77,10 @@ impl Contender {
             }
             fs::copy(from, to).with_context(|| format!("copy {}", from.display()))?;
         }
-        let read = self.fresh.as_ref().map_or(input, |(_, to)| to);
-        warm(read).with_context(|| format!("read {}", read.display()))?;
+        let fresh = self.fresh.as_ref().map(|(_, to)| to.as_path());
+        for read in inputs.iter().copied().chain(fresh) {
+            warm(read).with_context(|| format!("read {}", read.display()))?;
+        }
         // What earlier runs wrote is not to be written during this one.
         rustix::fs::sync();
         let (mut seconds, mut anonymous) = (0.0, 0);
@@ -108,7 +110,7 @@ impl Contender {
 }
 
 /// Reads a file once, so that every run finds it in memory.
-fn warm(path: &std::path::Path) -> std::io::Result<()> {
+fn warm(path: &Path) -> std::io::Result<()> {
     std::io::copy(&mut fs::File::open(path)?, &mut std::io::sink()).map(drop)
 }
 
@@ -176,8 +178,9 @@ mod tests {
     fn a_command_that_fails_is_no_figure() {
         let mut measured = Measured::default();
         let input = std::env::current_exe().unwrap();
-        Contender::new("true", vec!["true".into()]).run(&input, &mut measured).unwrap();
-        assert!(Contender::new("false", vec!["false".into()]).run(&input, &mut measured).is_err());
+        Contender::new("true", vec!["true".into()]).run(&[&input], &mut measured).unwrap();
+        let fails = Contender::new("false", vec!["false".into()]);
+        assert!(fails.run(&[&input], &mut measured).is_err());
         assert_eq!(measured.seconds.len(), 1);
     }
 }

@@ -201,10 +201,9 @@ fn measure(
     let wanted = |name: &str| args.job.is_empty() || args.job.iter().any(|job| job == name);
     let bare = work.join("bare.db");
     // A copy of the input takes time and room; not every job needs one.
-    let needed = ["hashkv", "save", "compact"].into_iter().any(wanted);
+    let needed = ["hashkv", "diff", "save", "compact"].into_iter().any(wanted);
     let db = if needed { bare_db(input, bytes, &bare)? } else { input };
     let input = jobs::Input { given: input, db };
-    let mut limits = Limits::default();
     let mut measured_jobs = Vec::new();
     for Job { name, ours, peers: mut others } in jobs::jobs(&program, peers, input, work) {
         if !wanted(name) {
@@ -214,6 +213,7 @@ fn measure(
         let server =
             if name == jobs::SAVE { serve(context, &program, peers, input, work) } else { None };
         others.extend(server.iter().map(|(server, etcdctl)| jobs::live(etcdctl, server, work)));
+        let mut limits = Limits::default();
         let contenders: Vec<_> = std::iter::once(ours).chain(others).collect();
         let mut figures = vec![Measured::default(); contenders.len()];
         for round in 0..usize::from(args.rounds) {
@@ -226,10 +226,10 @@ fn measure(
                     (contenders.get(index), figures.get_mut(index))
                 {
                     context.warn(&format!("round {}: {name} by {}", round + 1, contender.who));
-                    contender.run(input.given, figures)?;
+                    contender.run(&[input.given, input.db], figures)?;
                 }
             }
-            limits.measure(name, input.given, work)?;
+            limits.measure(name, input, work)?;
         }
         let mut all = contenders.into_iter().zip(figures);
         let Some((_, ours)) = all.next() else { continue };
