@@ -19,6 +19,7 @@ use super::{
     beside::{Settled, beside},
     restore::RemovedJson,
     save::{dry, free_file, judge, read_back, say},
+    scratch::scratch,
 };
 use crate::{
     args::{Compact, Format},
@@ -54,7 +55,8 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
     free_file(context, &args.path, &args.reading, &args.out)?;
     let input = Input::open(context, &args.path, &args.reading)?;
     let db = input.db()?;
-    let judge = || judge(context, &args.path, &input);
+    let scratch = if args.dry_run { None } else { scratch(Some(&args.out)) };
+    let judge = || judge(context, &args.path, &input, scratch.as_ref());
     // A cut looks at records at once; without one, what is written is verified while it is written.
     if args.compaction.is_some() || args.dry_run {
         judge()?;

@@ -24,6 +24,7 @@ mod report;
 mod restore;
 mod salvage;
 mod save;
+mod scratch;
 mod status;
 mod told;
 mod top;

@@ -1,6 +1,7 @@
 //! `restore`: fresh data dirs.
 
 use std::{
+    fs::File,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
@@ -13,12 +14,12 @@ use etcdsnap_engine::{
     mvcc::{LeaseOrphans, Orphan, Prefixes},
     restore::{self, Contents, Options, Outcome, Plan, Prepared, Restoring, Target, warnings},
     schema::Store,
-    snapshot::{Image, Trailer, verify},
+    snapshot::{Image, Trailer, verify_with_scratch},
     staging::{Space, remains},
 };
 use serde::Serialize;
 
-use super::{Context, beside::beside, save::name_remains};
+use super::{Context, beside::beside, save::name_remains, scratch::scratch};
 use crate::{
     args::{Format, OrphanLeases, Restore},
     exit::{Answer, say},
@@ -172,9 +173,10 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
     let db = input.db()?;
     // What is copied as it stands can be copied while it is verified; a cut is made of what is known to be sound.
     let copied = plan.is_copy() && !args.dry_run;
+    let scratch = if args.dry_run { None } else { scratch(targets.first().map(PathBuf::as_path)) };
     let mut verified_as = None;
     if !copied {
-        verified_as = Some(verified(context, &input, args.skip_hash_check)?);
+        verified_as = Some(verified(context, &input, args.skip_hash_check, scratch.as_ref())?);
     }
     let store = Store::new(db);
     let member = input
@@ -188,7 +190,7 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
         Ok(prepared) => prepared,
         Err(error) => {
             // Damage is told in the words of who looks for it.
-            verified(context, &input, args.skip_hash_check)?;
+            verified(context, &input, args.skip_hash_check, scratch.as_ref())?;
             return Err(told(error));
         }
     };
@@ -206,7 +208,7 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
             context,
             &input,
             |progress, settled| prepared.execute(progress, settled),
-            || verified(context, &input, args.skip_hash_check),
+            || verified(context, &input, args.skip_hash_check, scratch.as_ref()),
         )?;
         verified_as = Some(verified);
         outcome?
@@ -277,12 +279,18 @@ fn told(error: restore::Error) -> anyhow::Error {
     )
 }
 
-/// Verifies the input and says what that covers. The digest can be waived, structure never.
-fn verified(context: &Context, input: &Input, skip_hash_check: bool) -> Result<String> {
+/// Verifies the input and says what that covers; `scratch` keeps its memory small. The digest can be waived, structure
+/// never.
+fn verified(
+    context: &Context,
+    input: &Input,
+    skip_hash_check: bool,
+    scratch: Option<&File>,
+) -> Result<String> {
     let image = input.image();
     let image = if skip_hash_check { Image::without_trailer(image.database()) } else { image };
-    let verification =
-        verify(&image, Limits::default(), &context.ui).map_err(|error| input.explain(error))?;
+    let verification = verify_with_scratch(&image, Limits::default(), scratch, &context.ui)
+        .map_err(|error| input.explain(error))?;
     input.settle()?;
     if !verification.is_sound() {
         for finding in

@@ -1,6 +1,9 @@
 //! `save`: a member's db as an etcd snapshot.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
@@ -10,7 +13,7 @@ use etcdsnap_engine::{
     limits::Limits,
     progress::Progress,
     rewrite::Rewrite,
-    snapshot::{self, Digest, Form, verify},
+    snapshot::{self, Digest, Form, verify_with_scratch},
     staging::{Filesystem, Space, remains},
 };
 use serde::Serialize;
@@ -18,6 +21,7 @@ use serde::Serialize;
 use super::{
     Context,
     beside::{Settled, beside},
+    scratch::scratch,
 };
 use crate::{
     args::{Format, Reading, Save},
@@ -126,10 +130,10 @@ pub fn read_back(all: bool) -> ReadBack {
     if all { ReadBack::All } else { ReadBack::Ends }
 }
 
-/// Verifies the database of `input`, which is at `path`.
-pub fn judge(context: &Context, path: &Path, input: &Input) -> Result<()> {
+/// Verifies the database of `input`, which is at `path`; `scratch` keeps its memory small.
+pub fn judge(context: &Context, path: &Path, input: &Input, scratch: Option<&File>) -> Result<()> {
     input.db()?;
-    let verification = verify(&input.image(), Limits::default(), &context.ui)
+    let verification = verify_with_scratch(&input.image(), Limits::default(), scratch, &context.ui)
         .map_err(|error| input.explain(error))?;
     input.settle()?;
     let findings = verification.findings.iter().chain(input.file_findings());
@@ -171,14 +175,16 @@ fn save(context: &Context, args: &Save, target: Option<&Path>) -> Result<Done> {
             let written = snapshot::save_file(&db, known, target, back, progress, settled)?;
             Ok((written.bytes, Some(written.digest)))
         };
-        let verify = || judge(context, &args.data_dir, &input);
+        let scratch = scratch(Some(target));
+        let verify = || judge(context, &args.data_dir, &input, scratch.as_ref());
         let (bytes, digest) = beside(context, &input, write, verify)?.0?;
         say(context, &input, &args.reading);
         let space = Space::of(on.iter().map(|on| (on, bytes)));
         let applied = input.report().map(|report| report.applied);
         return Ok(Done { bytes, digest, space, applied });
     }
-    judge(context, &args.data_dir, &input)?;
+    let scratch = if args.dry_run { None } else { scratch(None) };
+    judge(context, &args.data_dir, &input, scratch.as_ref())?;
     say(context, &input, &args.reading);
     let (bytes, digest) = match target {
         Some(_) => (length(context, &db, args.compact)?, None),

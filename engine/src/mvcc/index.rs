@@ -8,6 +8,10 @@
 //! A fingerprint has 96 bits of a hash whose key is drawn anew for every index: of a thousand million keys two
 //! share one with a probability below 2^−36, and nobody can make them. Who asks for a key is compared with the record.
 
+mod spill;
+
+pub(super) use spill::{AT_ONCE, Stopped, Words, watch_spilled};
+
 use std::hash::{BuildHasher as _, RandomState};
 
 use hashbrown::{HashTable, hash_table::Entry};

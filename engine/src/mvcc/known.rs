@@ -1,6 +1,6 @@
 //! What is kept of a key's newest record, so that most successions can be judged without reading it again.
 
-use super::Record;
+use super::{Record, index::Words};
 
 /// Enough of a record to see that the next one of its key follows from it, as nearly all do: its version and the
 /// revision that created its generation. What does not fit in here, or does not agree with itself, is unknown.
@@ -18,6 +18,16 @@ enum Kind {
     Unknown,
     Deletion,
     Put { create: u32, version: u32 },
+}
+
+impl Words for Known {
+    fn words(self) -> [u32; 2] {
+        [self.create, self.version]
+    }
+
+    fn of_words([create, version]: [u32; 2]) -> Self {
+        Self { create, version }
+    }
 }
 
 impl Known {

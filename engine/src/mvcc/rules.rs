@@ -4,9 +4,14 @@
 //! from 0, and each key's records follow from one another. At and below it compaction has removed
 //! records, so only the order is judged there. Source: etcd `kvstore_txn.go`, `key_index.go`.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fs::File};
 
-use super::{Error, KeyIndex, KeySpace, Record, Scan, index::Watch, known::Known, record::place};
+use super::{
+    Error, KeyIndex, KeySpace, Record, Scan,
+    index::{AT_ONCE, Stopped, Watch, watch_spilled},
+    known::Known,
+    record::place,
+};
 use crate::{
     bolt::Item,
     finding::{Finding, Place},
@@ -25,8 +30,13 @@ pub struct Judgement {
     pub live_keys: u64,
 }
 
+/// Databases of at most so many bytes are judged without a scratch file: the index of all records they can have takes
+/// less than what the other parts of the work have.
+const SMALL: u64 = 96 << 20;
+
 /// Judges every record of `space`; `leases` are the ids of the leases there are; `scan` says whether
-/// the page tree is known to be sound.
+/// the page tree is known to be sound. With a `scratch` file, whose content is lost, memory does not grow with the
+/// number of keys, and the file takes 28 bytes a record; where it cannot be written, it does without.
 ///
 /// # Errors
 /// When a page is damaged or the work was interrupted; damaged records are findings.
@@ -35,22 +45,26 @@ pub fn judge(
     leases: &HashSet<i64>,
     max_findings: usize,
     scan: Scan,
+    scratch: Option<&File>,
     progress: &dyn Progress,
 ) -> Result<Judgement, Error> {
-    let compact = space.compact_revision();
-    let new = || Rules::new(compact, max_findings);
+    let new = || Rules::new(space.compact_revision(), max_findings);
+    let leased = |rules: &mut Rules, record: &Record<'_>| {
+        lease_of(record, leases).into_iter().for_each(|finding| rules.report(finding));
+    };
+    if let (Some(scratch), Some(bucket)) = (scratch, space.bucket())
+        && bucket.db().size_bytes() > SMALL
+    {
+        match watch_spilled(bucket, scan, (scratch, AT_ONCE), progress, new, leased) {
+            Ok((live_keys, rules)) => return Ok(rules.finish(live_keys)),
+            Err(Stopped::KeySpace(error)) => return Err(error),
+            Err(Stopped::Scratch) => {}
+        }
+    }
     let (index, mut rules) =
         KeyIndex::build_watched(space.bucket(), i64::MAX, scan, progress, new)?;
-    rules.beginning();
-    let mut without_lease = Vec::new();
-    index.for_each_leased(|record| without_lease.extend(lease_of(record, leases)))?;
-    without_lease.into_iter().for_each(|finding| rules.report(finding));
-    rules.keep_first();
-    if rules.dropped > 0 {
-        let message = format!("{} more findings in the key space are not listed", rules.dropped);
-        rules.findings.push(Finding::damage("more-findings", Place::File, message));
-    }
-    Ok(Judgement { findings: rules.findings, records: rules.records, live_keys: index.live_keys() })
+    index.for_each_leased(|record| leased(&mut rules, record))?;
+    Ok(rules.finish(index.live_keys()))
 }
 
 /// The first record of a key that is in the file.
@@ -119,6 +133,17 @@ impl Rules {
             findings: Vec::new(),
             dropped: 0,
         }
+    }
+
+    /// All that was found, of a key space with so many keys that exist.
+    fn finish(mut self, live_keys: u64) -> Judgement {
+        self.beginning();
+        self.keep_first();
+        if self.dropped > 0 {
+            let message = format!("{} more findings in the key space are not listed", self.dropped);
+            self.findings.push(Finding::damage("more-findings", Place::File, message));
+        }
+        Judgement { findings: self.findings, records: self.records, live_keys }
     }
 
     fn report(&mut self, finding: Finding) {
@@ -346,8 +371,21 @@ impl<'a> Watch<'a> for Rules {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashMap, io::Cursor};
+
+    use prost::Message as _;
+
     use super::*;
-    use crate::{pb::wire::KeyValueRef, schema::RecordKey};
+    use crate::{
+        bolt::{
+            Db, TxId,
+            write::{BucketOptions, Options as WriteOptions, Writer},
+        },
+        limits::Limits,
+        pb::{mvccpb::KeyValue, wire::KeyValueRef},
+        progress::Silent,
+        schema::{Store, bucket},
+    };
 
     fn records() -> impl Iterator<Item = Record<'static>> {
         let numbers = [i64::MIN, -1, 0, 1, 2, 3, (1 << 31) - 2, 1 << 32, i64::MAX];
@@ -368,6 +406,91 @@ mod tests {
                 },
             })
         })
+    }
+
+    /// A bucket of records as no server would write all of them.
+    fn odd_history(seed: u64) -> Vec<u8> {
+        let mut state = seed;
+        let mut random = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut writer = Writer::new(Cursor::new(Vec::new()), WriteOptions::default()).unwrap();
+        let mut bucket = writer.bucket(bucket::KEY.as_bytes(), BucketOptions::default()).unwrap();
+        let mut known: HashMap<u64, (i64, i64)> = HashMap::new();
+        for main in 2..20_000_i64 {
+            let id = random(700);
+            let key = format!("k{id}").into_bytes();
+            let odd = random(400) == 0;
+            let tombstone = known.contains_key(&id) && random(6) == 0;
+            let mut kv = KeyValue { key, ..KeyValue::default() };
+            if tombstone {
+                known.remove(&id);
+            } else {
+                let (create, version) = known.get(&id).map_or((main, 1), |(c, v)| (*c, v + 1));
+                known.insert(id, (create, version));
+                kv.create_revision = create;
+                kv.mod_revision = main;
+                kv.version = version + i64::from(odd);
+                kv.lease = if random(9) == 0 { random(40) as i64 } else { 0 };
+                kv.value = vec![7; 100];
+            }
+            let record = RecordKey { revision: Revision { main, sub: 0 }, tombstone };
+            bucket.put(&record.encode(), &kv.encode_to_vec()).unwrap();
+        }
+        bucket.close().unwrap();
+        writer.finish().unwrap().seal(TxId(2)).unwrap().0.into_inner()
+    }
+
+    /// The index in memory is the oracle of what goes by way of a file.
+    #[test]
+    fn a_scratch_file_changes_nothing_that_is_found() {
+        let leases: HashSet<i64> = (1..20).collect();
+        for seed in 1..4 {
+            let bytes = odd_history(seed);
+            let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+            let bucket = Store::new(db).bucket(bucket::KEY).unwrap().unwrap();
+            let leased = |rules: &mut Rules, record: &Record<'_>| {
+                lease_of(record, &leases).into_iter().for_each(|finding| rules.report(finding));
+            };
+            let sorted = |rules: Rules, live: u64| {
+                let mut judged = rules.finish(live);
+                judged.findings.sort_unstable_by(|a, b| (&a.place, a).cmp(&(&b.place, b)));
+                (judged.findings, judged.records, judged.live_keys)
+            };
+            for most in [100_000, 50] {
+                let new = || Rules::new(-1, most);
+                let scan = Scan::Parallel;
+                let (index, mut rules) =
+                    KeyIndex::build_watched(Some(&bucket), i64::MAX, scan, &Silent, new).unwrap();
+                index.for_each_leased(|record| leased(&mut rules, record)).unwrap();
+                let expected = sorted(rules, index.live_keys());
+                assert!(expected.0.len() >= 50, "{} findings", expected.0.len());
+                for (threads, at_once) in [(1, 1 << 19), (2, 100), (8, 1 << 12)] {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                    let spilled = pool.build().unwrap().install(|| {
+                        let scratch = (&tempfile::tempfile().unwrap(), at_once);
+                        watch_spilled(&bucket, scan, scratch, &Silent, new, leased)
+                    });
+                    let Ok((live, rules)) = spilled else { panic!("stopped") };
+                    assert!(sorted(rules, live) == expected, "{threads} threads, {at_once}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_scratch_file_that_cannot_be_written_is_told_from_damage() {
+        let bytes = odd_history(9);
+        let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+        let bucket = Store::new(db).bucket(bucket::KEY).unwrap().unwrap();
+        let scratch = File::open("/dev/null").unwrap();
+        let scratch = (&scratch, AT_ONCE);
+        let new = || Rules::new(-1, 10);
+        let spilled = watch_spilled(&bucket, Scan::Parallel, scratch, &Silent, new, |_, _| {});
+        assert!(matches!(spilled, Err(Stopped::Scratch)));
     }
 
     /// The full rules are the oracle of what is kept of a record.

@@ -16,4 +16,4 @@ pub use error::Error;
 pub use save::{Saved, carried_digest, length, save_file, write};
 pub use status::{Status, status};
 pub use trailer::{Digest, Image, Trailer};
-pub use verify::{Check, Verification, verify};
+pub use verify::{Check, Verification, verify, verify_with_scratch};

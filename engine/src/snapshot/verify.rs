@@ -1,6 +1,9 @@
 //! Everything that can be known of a file without restoring it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs::File,
+};
 
 use sha2::{Digest as _, Sha256};
 
@@ -60,13 +63,27 @@ pub fn verify(
     limits: Limits,
     progress: &dyn Progress,
 ) -> Result<Verification, bolt::Error> {
+    verify_with_scratch(image, limits, None, progress)
+}
+
+/// As [`verify`]; with a file as `scratch`, whose content is lost, memory does not grow with the number of keys. 28 bytes
+/// a record are written to it; where that fails, it is done without.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with_scratch(
+    image: &Image<'_>,
+    limits: Limits,
+    scratch: Option<&File>,
+    progress: &dyn Progress,
+) -> Result<Verification, bolt::Error> {
     let db = image.db(limits)?;
     let (digest, structure) = rayon::join(
         || match image.trailer() {
             Trailer::Present(_) => digest(image.database(), progress).map(Some),
             Trailer::Absent | Trailer::Odd { .. } => Ok(None),
         },
-        || structure(&db, progress),
+        || structure(&db, scratch, progress),
     );
     let (digest, structure) = (digest?, structure?);
     let mut verification = Verification::default();
@@ -156,7 +173,11 @@ fn opened_for_writing(db: &Db<'_>) -> bool {
 const SHARING: [&str; 3] = ["multiple-references", "unpacked", "more-findings"];
 
 /// All but the digest.
-fn structure(db: &Db<'_>, progress: &dyn Progress) -> Result<Verification, bolt::Error> {
+fn structure(
+    db: &Db<'_>,
+    scratch: Option<&File>,
+    progress: &dyn Progress,
+) -> Result<Verification, bolt::Error> {
     let mut verification = Verification::default();
     let findings = check::check(db, progress)?;
     let freelist =
@@ -173,7 +194,7 @@ fn structure(db: &Db<'_>, progress: &dyn Progress) -> Result<Verification, bolt:
     let scan = if verification.is_sound() { Scan::Parallel } else { Scan::InOrder };
     let store = Store::new(*db);
     part(&mut verification, "records", || records(&store))?;
-    part(&mut verification, "keyspace", || key_space(&store, scan, progress))?;
+    part(&mut verification, "keyspace", || key_space(&store, scan, scratch, progress))?;
     part(&mut verification, "members", || membership(&store))?;
     Ok(verification)
 }
@@ -327,12 +348,14 @@ fn marks(meta: &MetaRecords) -> Vec<Finding> {
 fn key_space(
     store: &Store<'_>,
     scan: Scan,
+    scratch: Option<&File>,
     progress: &dyn Progress,
 ) -> Result<(String, Vec<Finding>), mvcc::Error> {
     let space = KeySpace::open(store)?;
     let leases: HashSet<i64> = small::leases(store)?.records.iter().map(|lease| lease.id).collect();
     progress.begin("key space", store.db().size_bytes());
-    let judged = rules::judge(&space, &leases, store.db().limits().max_findings, scan, progress)?;
+    let most = store.db().limits().max_findings;
+    let judged = rules::judge(&space, &leases, most, scan, scratch, progress)?;
     let detail = format!(
         "{} records, {} live keys, revision {}, compacted to {}",
         judged.records,

@@ -314,7 +314,7 @@ fn which_findings_are_kept_does_not_depend_on_the_number_of_threads() {
         let space = KeySpace::open(&Store::new(db)).unwrap();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let leases = HashSet::new();
-        let judge = || rules::judge(&space, &leases, LIMIT, Scan::Parallel, &Silent).unwrap();
+        let judge = || rules::judge(&space, &leases, LIMIT, Scan::Parallel, None, &Silent).unwrap();
         let mut findings = pool.install(judge).findings;
         findings.sort();
         findings

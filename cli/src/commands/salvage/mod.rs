@@ -3,11 +3,7 @@
 mod shown;
 mod wal;
 
-use std::{
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io, path::PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
@@ -20,11 +16,11 @@ use etcdsnap_engine::{
     schema::Store,
     snapshot::{Image, verify},
     source::{FaultGuard, Source},
-    staging::{Filesystem, Space, Stage, parent},
+    staging::{Filesystem, Space, Stage},
 };
 
 use self::wal::Applied;
-use super::{Context, restore::targets, save::name_remains};
+use super::{Context, restore::targets, save::name_remains, scratch::unnamed};
 use crate::{
     args::{self, Reading},
     exit::{Answer, Exit},
@@ -111,7 +107,8 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
             staged = Some(stage);
             file
         }
-        (false, false) => unnamed(&args.output)?,
+        (false, false) => unnamed(&args.output)
+            .with_context(|| format!("make a temporary file for {}", args.output.display()))?,
         (_, true) => tempfile::tempfile().context("make a temporary file")?,
     };
     let (saved, report, applied) = save(context, args, &input, &file, staged.as_ref())?;
@@ -271,15 +268,6 @@ fn options(args: &args::Salvage) -> Options {
         mark_compacted: args.mark_compacted,
         owner: args.owner,
     }
-}
-
-/// A file without a name, on the filesystem where the output will be: nothing is left of it, whatever happens.
-fn unnamed(output: &Path) -> Result<File> {
-    let existing =
-        parent(output).ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("."));
-    let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
-    tempfile::tempfile_in(existing)
-        .with_context(|| format!("make a temporary file in {}", existing.display()))
 }
 
 /// The same file, from its start.
