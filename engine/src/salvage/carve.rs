@@ -542,6 +542,68 @@ fn next_revision(bytes: &[u8], from: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
+
+    /// The db of a real member.
+    fn member(name: &str) -> Vec<u8> {
+        use std::io::Read as _;
+        let root = env!("CARGO_MANIFEST_DIR");
+        let file =
+            std::fs::File::open(format!("{root}/../testdata/members/{name}.tar.zst")).unwrap();
+        let mut archive = tar::Archive::new(zstd::Decoder::new(file).unwrap());
+        let is_db = |entry: &tar::Entry<'_, _>| entry.path().unwrap().ends_with("snap/db");
+        let mut entry = archive.entries().unwrap().map(Result::unwrap).find(is_db).unwrap();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn members(set: &PageSet, pages: &Pages<'_>) -> Vec<u64> {
+        (0..pages.count()).filter(|page| set.contains(PageId(*page))).collect()
+    }
+
+    /// The walk, which needs no tree to be whole, is the oracle.
+    #[test]
+    fn the_pages_of_whole_trees_are_those_that_a_walk_reaches() {
+        let mut older_differs = false;
+        for name in ["clean-34", "clean-37", "crashed-35", "crashed-36", "kube-36", "authon-36"] {
+            let bytes = member(name);
+            let pages = Pages::open(&bytes);
+            let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+            let mapped = PageSet::new(pages.count());
+            assert!(reach_whole(&db, &mapped, &Silent).unwrap(), "{name}");
+            let walked = PageSet::new(pages.count());
+            let [newest, older] = pages.metas() else { panic!("{name} has two metas") };
+            let high = newest.high_water_mark.0;
+            reach(&pages, newest.root, high, &walked, &Silent).unwrap();
+            assert_eq!(members(&mapped, &pages), members(&walked, &pages), "{name}");
+            // From nothing, so that pages of both are followed in both.
+            let alone = PageSet::new(pages.count());
+            reach(&pages, older.root, older.high_water_mark.0, &alone, &Silent).unwrap();
+            let of_older = members(&alone, &pages);
+            let mut both = [members(&walked, &pages), of_older.clone()].concat();
+            both.sort_unstable();
+            both.dedup();
+            let carver = Carver::new(&bytes, &Silent).unwrap();
+            assert_eq!(members(&carver.live, &pages), members(&walked, &pages), "{name}");
+            assert_eq!(members(&carver.older, &pages), both, "{name}");
+            older_differs |= of_older.iter().any(|page| !walked.contains(PageId(*page)));
+        }
+        assert!(older_differs, "one of them has an older tree of its own");
+    }
+
+    #[test]
+    fn of_damaged_trees_the_map_takes_no_page() {
+        let mut bytes = member("crashed-36");
+        let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+        let keys = db.root().bucket(bucket::KEY.as_bytes()).unwrap().unwrap();
+        let leaf = keys.leaves().next().unwrap().unwrap().page().0 as usize * 4096;
+        bytes[leaf..leaf + 4096].fill(0x55);
+        let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+        let live = PageSet::new(Pages::open(&bytes).count());
+        assert!(!reach_whole(&db, &live, &Silent).unwrap());
+        assert!(live.is_empty());
+    }
 
     fn put(main: u8, key: &[u8], value: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0, 0, 0, 0, 0, 0, 0, main, b'_', 0, 0, 0, 0, 0, 0, 0, 0];

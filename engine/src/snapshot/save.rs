@@ -154,3 +154,18 @@ pub fn save_file(
 pub(super) fn replacing(target: &Path, asked: ReadBack) -> ReadBack {
     if target.exists() { ReadBack::All } else { asked }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_read_back_where_a_file_would_be_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("snapshot.db");
+        assert_eq!(replacing(&target, ReadBack::Ends), ReadBack::Ends);
+        assert_eq!(replacing(&target, ReadBack::All), ReadBack::All);
+        std::fs::write(&target, "the only backup").unwrap();
+        assert_eq!(replacing(&target, ReadBack::Ends), ReadBack::All);
+    }
+}

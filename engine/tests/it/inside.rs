@@ -154,6 +154,37 @@ fn revision(model: &Model, at: &prop::sample::Index) -> i64 {
     first + at.index((model.current() - first + 1) as usize) as i64
 }
 
+/// Holds what is predicted of a compaction to `to`, looking at each revision of `seen`, against one that is done.
+fn predicted(file: &[u8], seen: &[Option<i64>], to: i64) {
+    let db = db(file);
+    let store = Store::new(db);
+    let space = KeySpace::open(&store).unwrap();
+    let done = mvcc::Cut::compacted(&space, to, &Silent)
+        .map(|cut| Rewrite::with_cut(db, cut).unwrap().measure(&Silent).unwrap());
+    let all = Rewrite::new(db).measure(&Silent).unwrap();
+    for revision in seen {
+        let options = Options {
+            grouping: Grouping { prefix: Vec::new(), separator: b"/".to_vec(), depth: 1 },
+            revision: *revision,
+            compaction: Some(to),
+            most: 1,
+        };
+        for threads in [1, 2, 8] {
+            let predicted = on_threads(threads, || usage(&store, &options, &Silent));
+            let Ok(rest) = &done else {
+                let refused = matches!(predicted, Err(mvcc::Error::Compacted { .. }));
+                assert!(refused, "what cannot be compacted is not predicted");
+                continue;
+            };
+            let prediction = predicted.unwrap().prediction;
+            assert_eq!(prediction.rewritten.compacted, all.size_bytes);
+            let is = (prediction.removed.records, prediction.compacted.compacted);
+            let case = format!("to {to} seen at {revision:?} on {threads} threads");
+            assert_eq!(is, (rest.records_removed, rest.size_bytes), "{case}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
@@ -183,32 +214,14 @@ proptest! {
         }
     }
 
-    /// What `compact` would write is known to the byte.
+    /// What `compact` would write is known to the byte, whichever revision is looked at.
     #[test]
-    fn a_prediction_is_what_compact_writes(model in model(), at in any::<prop::sample::Index>()) {
-        let file = model.file();
-        let db = db(&file);
-        let store = Store::new(db);
-        let space = KeySpace::open(&store).unwrap();
-        let to = revision(&model, &at);
-        let options = Options {
-            grouping: Grouping { prefix: Vec::new(), separator: b"/".to_vec(), depth: 1 },
-            revision: None,
-            compaction: Some(to),
-            most: 1,
-        };
-        let compacted = mvcc::Cut::compacted(&space, to, &Silent);
-        let Ok(cut) = compacted else {
-            let refused = matches!(usage(&store, &options, &Silent), Err(mvcc::Error::Compacted { .. }));
-            prop_assert!(refused, "what cannot be compacted is not predicted");
-            return Ok(());
-        };
-        let prediction = usage(&store, &options, &Silent).unwrap().prediction;
-        let all = Rewrite::new(db).measure(&Silent).unwrap();
-        prop_assert_eq!(prediction.rewritten.compacted, all.size_bytes);
-        let rest = Rewrite::with_cut(db, cut).unwrap().measure(&Silent).unwrap();
-        prop_assert_eq!(prediction.removed.records, rest.records_removed);
-        prop_assert_eq!(prediction.compacted.compacted, rest.size_bytes);
+    fn a_prediction_is_what_compact_writes(
+        model in model(),
+        at in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+    ) {
+        let (seen, to) = (revision(&model, &at.0), revision(&model, &at.1));
+        predicted(&model.file(), &[None, Some(seen)], to);
     }
 
     #[test]
@@ -279,6 +292,32 @@ proptest! {
             let compacted = matches!(refused, mvcc::Error::Compacted { .. });
             prop_assert_eq!(compacted, is_compacted, "{}", refused);
         }
+    }
+}
+
+/// Deletions of one revision over several leaves, at which compactions end: they stay, and only the last parts of the tree
+/// are searched for them.
+#[test]
+fn a_prediction_is_right_at_every_revision_of_many_leaves() {
+    let put = |key: u8| (key, Some((vec![key; 30], 0)));
+    let of = |keys: std::ops::Range<u8>, step| keys.step_by(step);
+    let transactions: Vec<Vec<_>> = vec![
+        of(0..200, 1).map(put).collect(),
+        of(0..200, 2).map(|key| (key, None)).collect(),
+        of(0..200, 4).map(put).collect(),
+        vec![put(3)],
+        of(0..200, 4).chain(of(1..200, 2)).map(|key| (key, None)).collect(),
+        of(0..100, 1).map(put).collect(),
+        of(0..100, 1).map(|key| (key, None)).collect(),
+    ];
+    let model = Model::of(&transactions, BTreeSet::new());
+    let file = model.file();
+    let space = db(&file).root().bucket(bucket::KEY.as_bytes()).unwrap().unwrap();
+    assert!(space.subtrees(16).len() >= 16, "in parts");
+    for to in 1..=model.current() {
+        let around =
+            [to - 1, to, to + 1].into_iter().filter(|at| (1..=model.current()).contains(at));
+        predicted(&file, &around.map(Some).chain([None]).collect::<Vec<_>>(), to);
     }
 }
 

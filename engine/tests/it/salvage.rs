@@ -9,7 +9,7 @@ use etcdsnap_engine::{
     limits::Limits,
     mvcc::{KeyIndex, KeySpace},
     progress::Silent,
-    salvage::{Carver, Options, Report, Salvage, doubtful},
+    salvage::{Carver, Doubt, Options, Report, Salvage, doubtful},
     schema::Store,
     snapshot::{Image, verify},
 };
@@ -177,7 +177,14 @@ fn saved_or_not(bytes: &[u8], options: Options) {
 fn what_is_salvaged_and_carved_does_not_depend_on_the_number_of_threads() {
     let bytes = db("crashed-36");
     let mut rng = Rng::with_seed(3);
-    let broken = Damage::Branch.done_to(&bytes, &mut rng);
+    let mut broken = Damage::Branch.done_to(&bytes, &mut rng);
+    // What is in use once more behind it, so that there is something in several pieces of the work.
+    let used = 240 * 4096;
+    for page in [2500, 4500] {
+        let at = page * 4096;
+        broken.resize(broken.len().max(at + used), 0);
+        broken.copy_within(..used, at);
+    }
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
@@ -193,7 +200,9 @@ fn what_is_salvaged_and_carved_does_not_depend_on_the_number_of_threads() {
         })
     };
     let one = run(1);
-    assert!(!one.1.is_empty());
+    let pieces = [0, 2500, 4500].map(|page| page * 4096..page * 4096 + used as u64);
+    let carved = |piece: &std::ops::Range<u64>| one.1.iter().any(|found| piece.contains(&found.1));
+    assert!(pieces.iter().all(carved));
     assert_eq!(one, run(2));
     assert_eq!(one, run(8));
 }
@@ -209,6 +218,7 @@ fn what_is_free_comes_back_only_when_asked_for_and_then_in_doubt() {
     let db = Db::from_bytes(&freed.0, Limits::default()).unwrap();
     let doubted = doubtful(&db, &freed.1, None, &Silent).unwrap();
     assert!(freed.1.found_records > 0, "{:#?}", freed.1);
+    assert!(freed.1.runs.iter().any(|run| run.doubt == Doubt::Freed), "{:#?}", freed.1.runs);
     for (key, revision) in freed_keys {
         let known = was.get(&key) == Some(&revision);
         assert!(known || doubted.iter().any(|one| one.key == key), "{}", key.escape_ascii());
@@ -254,8 +264,14 @@ fn a_leaf_that_spans_a_revision_and_lacks_it_proves_that_it_was_compacted_away()
     };
     let (names, report) = keys(&bytes, Options::default());
     assert_eq!((names.as_str(), report.superseded), ("k2 k4 k5 k6", 1));
-    let (names, _) = keys(&bytes, Options { include_freed: true, ..Options::default() });
+    let wanted = Options { include_freed: true, ..Options::default() };
+    let (names, _) = keys(&bytes, wanted);
     assert_eq!(names, "k2 k3 k4 k5 k6");
+    let (out, report) = saved(&bytes, wanted).unwrap();
+    let db = Db::from_bytes(&out, Limits::default()).unwrap();
+    let doubted = doubtful(&db, &report, None, &Silent).unwrap();
+    let freed = doubted.iter().filter(|one| one.doubt == Doubt::Freed);
+    assert_eq!(freed.map(|one| one.key.as_slice()).collect::<Vec<_>>(), [b"k3"]);
     // One that is damaged, or stands elsewhere, proves nothing.
     let mut elsewhere = leaf_page(9, &[2, 4, 5, 6]);
     let (names, _) =

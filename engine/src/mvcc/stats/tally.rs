@@ -162,3 +162,116 @@ impl<'a> Watch<'a> for Tallying<'a> {
         link
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, io::Cursor};
+
+    use prost::Message as _;
+
+    use super::*;
+    use crate::{
+        bolt::{
+            Db, TxId,
+            write::{BucketOptions, Options, PageSize, Writer},
+        },
+        mvcc::Scan,
+        pb::mvccpb::KeyValue,
+        progress::Silent,
+        schema::{RecordKey, Revision, bucket},
+    };
+
+    const RECORDS: i64 = 1200;
+
+    /// Revision, key and whether it is a deletion; keys are written three times and some are deleted.
+    fn records() -> impl Iterator<Item = (i64, String, bool)> {
+        (1..=RECORDS).map(|main| {
+            let n = main % 400;
+            (main, format!("/{}/{}/{}/{n}", n / 133, n / 20, n / 2), n % 7 == main / 400)
+        })
+    }
+
+    fn element(main: i64, key: &str, tombstone: bool) -> (Vec<u8>, Vec<u8>) {
+        let revision = Revision { main, sub: 0 };
+        let kv = KeyValue {
+            key: key.into(),
+            value: if tombstone { Vec::new() } else { vec![7; n_bytes(main)] },
+            ..KeyValue::default()
+        };
+        (RecordKey { revision, tombstone }.encode(), kv.encode_to_vec())
+    }
+
+    fn n_bytes(main: i64) -> usize {
+        usize::try_from(main % 50).unwrap() + 1
+    }
+
+    fn file() -> Vec<u8> {
+        let options = Options { page_size: PageSize::new(1024).unwrap(), ..Options::default() };
+        let mut writer = Writer::new(Cursor::new(Vec::new()), options).unwrap();
+        let mut out = writer.bucket(bucket::KEY.as_bytes(), BucketOptions::default()).unwrap();
+        for (main, key, tombstone) in records() {
+            let (key, value) = element(main, &key, tombstone);
+            out.put(&key, &value).unwrap();
+        }
+        out.close().unwrap();
+        writer.finish().unwrap().seal(TxId(9)).unwrap().0.into_inner()
+    }
+
+    /// All records and those of each prefix, one after the other.
+    fn plainly(grouping: &Grouping, depth: usize, seen: i64) -> (Tally, Vec<(String, Tally)>) {
+        let newest: BTreeMap<String, (i64, bool)> = records()
+            .filter(|(main, ..)| *main <= seen)
+            .map(|(main, key, tombstone)| (key, (main, tombstone)))
+            .collect();
+        let (mut total, mut prefixes) = (Tally::default(), BTreeMap::<String, Tally>::new());
+        for (main, key, tombstone) in records() {
+            let (stored, value) = element(main, &key, tombstone);
+            let bytes = (16 + stored.len() + value.len()) as u64;
+            let mut tally = Tally::default();
+            *match newest.get(&key) {
+                _ if main > seen => &mut tally.later,
+                Some((_, true)) | None => &mut tally.deleted,
+                Some((last, false)) if *last == main => &mut tally.live,
+                Some(_) => &mut tally.superseded,
+            } = Amount { records: 1, bytes };
+            total.add(&tally);
+            let prefix = grouping.prefix_of(key.as_bytes(), depth).unwrap();
+            let prefix = String::from_utf8(prefix.to_vec()).unwrap();
+            prefixes.entry(prefix).or_default().add(&tally);
+        }
+        (total, prefixes.into_iter().collect())
+    }
+
+    /// Parts give numbers of their own and come to other depths before they are joined.
+    #[test]
+    fn where_the_depth_is_lowered_every_record_is_counted_under_its_shorter_prefix() {
+        let file = file();
+        let db = Db::from_bytes(&file, Default::default()).unwrap();
+        let bucket = db.root().bucket(bucket::KEY.as_bytes()).unwrap().unwrap();
+        let grouping = Grouping { prefix: Vec::new(), separator: b"/".to_vec(), depth: 3 };
+        // After 300 each key was written once at most, so that numbers of the first parts count to the end.
+        for (most, expected, seen) in
+            [(300, 3, 900), (100, 2, 900), (15, 1, 900), (2, 0, 900), (15, 1, 300), (2, 0, 300)]
+        {
+            for threads in [1, 2, 8] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let (total, prefixes, depth) = pool.install(|| {
+                    let tallying = || Tallying {
+                        prefixes: Prefixes::new(&grouping, most),
+                        ..Tallying::new(&grouping)
+                    };
+                    let scan = Scan::Parallel;
+                    let (index, tallying) =
+                        KeyIndex::build_watched(Some(&bucket), seen, scan, &Silent, tallying)
+                            .unwrap();
+                    tallying.finish(&index)
+                });
+                assert_eq!(depth, expected, "at most {most}");
+                let text = |prefix: &[u8]| String::from_utf8(prefix.to_vec()).unwrap();
+                let is = prefixes.iter().map(|one| (text(one.prefix), one.tally)).collect();
+                let case = format!("at most {most} at {seen} on {threads} threads");
+                assert_eq!((total, is), plainly(&grouping, depth, seen), "{case}");
+            }
+        }
+    }
+}
