@@ -12,6 +12,7 @@
 //! Every byte of every record comes verbatim from the file. [`Carver`] lists what free pages and slack still hold.
 
 mod carve;
+mod fragment;
 mod gather;
 mod merge;
 mod record;
