@@ -227,7 +227,6 @@ impl<'a> Gatherer<'_, 'a> {
         recognised
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is found by another step of the search")]
     fn assemble(
         self,
         options: Options,
