@@ -145,3 +145,35 @@ fn a_wal_named_for_a_db_without_a_member_is_refused_and_not_forgotten() {
         assert!(!out.exists());
     }
 }
+
+#[test]
+fn space_is_asked_for_what_will_be_written() {
+    let dir = unpack("crashed-36");
+    let db = dir.path().join("data/member/snap/db");
+    let file = fs::OpenOptions::new().append(true).open(&db).unwrap();
+    file.set_len(1 << 30).unwrap();
+    for (out, times) in [("out.db", 1), ("out", 2)] {
+        let out = dir.path().join(out);
+        let (code, said) = salvage(&db, &out);
+        assert_eq!(code, Some(0), "{said}");
+        let bytes = said["files"][0]["bytes"].as_u64().unwrap();
+        assert!(bytes < 2 << 20, "{said}");
+        // A restored member's db may be some pages larger than what was saved.
+        let needed = said["space"][0]["needed"].as_u64().unwrap();
+        assert!((times * (bytes - 32_768)..=times * bytes).contains(&needed), "{said}");
+    }
+}
+
+#[test]
+fn standard_output_is_no_name_for_what_is_saved() {
+    let dir = unpack("crashed-36");
+    let program = std::path::absolute(env!("CARGO_BIN_EXE_etcdsnap")).unwrap();
+    let ran = std::process::Command::new(program)
+        .args(["salvage", "data", "--output", "-"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(2));
+    assert!(!dir.path().join("-").exists());
+    assert!(String::from_utf8(ran.stderr).unwrap().contains("name the data dir"));
+}

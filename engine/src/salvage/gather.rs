@@ -40,6 +40,7 @@ pub struct Salvage<'a> {
     pub(super) keys: KeySpace<'a>,
     pub(super) small: BTreeMap<Vec<u8>, Records>,
     pub(super) report: Report,
+    size_bytes: u64,
 }
 
 /// A tree that is followed, bucket by bucket.
@@ -70,6 +71,21 @@ impl<'a> Salvage<'a> {
     pub fn report(&self) -> &Report {
         &self.report
     }
+
+    /// About how many bytes will be written: those of the pages that records are read from. Less where pages have room,
+    /// or copies of each other's records.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+}
+
+/// What leaves that no tree leads to hold.
+struct Recognised {
+    found: Vec<FoundLeaf>,
+    /// Records of buckets other than `key`.
+    loose: BTreeMap<&'static str, Records>,
+    /// Whether it is known of each what all of it is.
+    intact: bool,
 }
 
 struct Gatherer<'p, 'a> {
@@ -134,8 +150,8 @@ impl<'a> Gatherer<'_, 'a> {
             _ if newest_is_whole && !options.include_freed => Vec::new(),
             _ => scan(&self.pages, known, self.progress)?,
         };
-        let (found, loose) = self.recognise(&candidates);
-        self.assemble(options, followed, &candidates, found, loose, lost_pages, &unusable)
+        let recognised = self.recognise(&candidates);
+        self.assemble(options, followed, &candidates, recognised, lost_pages, &unusable)
     }
 
     fn follow(
@@ -166,55 +182,57 @@ impl<'a> Gatherer<'_, 'a> {
     }
 
     /// The leaves of bucket `key` among `candidates`, and the records of other buckets.
-    fn recognise(
-        &self,
-        candidates: &[Candidate],
-    ) -> (Vec<FoundLeaf>, BTreeMap<&'static str, Records>) {
+    fn recognise(&self, candidates: &[Candidate]) -> Recognised {
         let looked: Vec<_> = candidates
             .par_iter()
             .map(|candidate| {
                 if self.progress.interrupted() {
-                    return (None, Vec::new());
+                    return (None, Vec::new(), false);
                 }
                 let leaf = candidate.open(&self.pages);
+                let whole = leaf.own_id && leaf.is_whole();
                 let mut keys = leaf.pieces().filter_map(|piece| match piece {
                     Piece::Whole(item) => record(&item).map(|(key, _)| key),
                     _ => None,
                 });
                 if let Some(first) = keys.next() {
-                    let last = keys.last().unwrap_or(first);
-                    let whole = leaf.own_id && leaf.is_whole();
-                    return (
-                        Some(FoundLeaf { candidate: *candidate, first, last, whole }),
-                        Vec::new(),
-                    );
+                    let (last, count) = keys.fold((first, 1), |(_, count), key| (key, count + 1));
+                    let whole = whole && count == leaf.count();
+                    let found = FoundLeaf { candidate: *candidate, first, last, whole };
+                    return (Some(found), Vec::new(), whole);
                 }
-                let items = leaf.pieces().filter_map(|piece| match piece {
-                    Piece::Whole(item) => small::bucket_of(&item).map(|name| (name, item)),
-                    _ => None,
-                });
-                (None, items.collect())
+                let mut names_buckets = false;
+                let items: Vec<_> = leaf
+                    .pieces()
+                    .filter_map(|piece| match piece {
+                        Piece::Whole(item) => {
+                            names_buckets |= item.is_bucket();
+                            small::bucket_of(&item).map(|name| (name, item))
+                        }
+                        _ => None,
+                    })
+                    .collect();
+                let explained = whole && (names_buckets || !items.is_empty());
+                (None, items, explained)
             })
             .collect();
-        let mut found = Vec::new();
-        let mut loose: BTreeMap<&'static str, Records> = BTreeMap::new();
-        for (leaf, items) in looked {
-            found.extend(leaf);
+        let mut recognised = Recognised { found: Vec::new(), loose: BTreeMap::new(), intact: true };
+        for (leaf, items, explained) in looked {
+            recognised.intact &= explained;
+            recognised.found.extend(leaf);
             for (name, item) in items {
-                small::take(loose.entry(name).or_default(), &item);
+                small::take(recognised.loose.entry(name).or_default(), &item);
             }
         }
-        (found, loose)
+        recognised
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is found by another step of the search")]
     fn assemble(
         self,
         options: Options,
         mut followed: Vec<Followed<'a>>,
         candidates: &[Candidate],
-        found: Vec<FoundLeaf>,
-        loose: BTreeMap<&'static str, Records>,
+        Recognised { found, loose, intact }: Recognised,
         mut lost_pages: Vec<LostPages>,
         unusable: &[PageId],
     ) -> Result<Salvage<'a>, Error> {
@@ -311,12 +329,11 @@ impl<'a> Gatherer<'_, 'a> {
         });
         let never_sure = sure_until == Some(None);
         let tree_leaves = base.as_ref().map_or(0, |base| base.keys.leaves.len() as u64);
-        // Behind the tree of the only meta there may be a commit, whose leaves must all be there to prove anything.
-        let lone = self.pages.metas().len() == 1 && !confirmed;
-        let intact = !lone
-            || candidates.iter().all(|candidate| {
-                let leaf = candidate.open(&self.pages);
-                leaf.own_id && leaf.is_whole()
+        let tree_pages = base.as_ref().map_or(0, |base| base.reached.len());
+        // Of a leaf that is damaged nobody knows what else it held.
+        let intact = intact
+            && base.as_ref().is_none_or(|base| {
+                !base.keys.gaps.iter().any(|gap| gap.why == salvage::Why::Elements)
             });
         let keys = KeySpace::new(
             self.pages.clone(),
@@ -336,6 +353,9 @@ impl<'a> Gatherer<'_, 'a> {
                 sure_until: sure_until.flatten(),
             },
         );
+        // Metas, freelist and a root are always there.
+        let pages = (tree_pages + keys.found_pages()).saturating_add(4);
+        let size_bytes = pages.saturating_mul(self.pages.page_size() as u64);
         let report = Report {
             page_size: self.pages.page_size(),
             sizing: self.pages.sizing(),
@@ -364,7 +384,7 @@ impl<'a> Gatherer<'_, 'a> {
             compaction: -1,
             index_certain: confirmed && meta_from == BucketFrom::Tree,
         };
-        Ok(Salvage { pages: self.pages, keys, small, report })
+        Ok(Salvage { pages: self.pages, keys, small, report, size_bytes })
     }
 
     /// A small bucket of a tree, as far as it stands.

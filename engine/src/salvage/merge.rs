@@ -31,7 +31,8 @@ pub(super) struct FoundLeaf {
     /// Its first and last record.
     pub(super) first: RecordKey,
     pub(super) last: RecordKey,
-    /// Whether it stands where it says and all of it is there: only then what it lacks proves anything.
+    /// Whether it stands where it says and all of it is there, each element a record: only then what it lacks proves
+    /// anything.
     pub(super) whole: bool,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct Trust {
     pub(super) mark_certain: bool,
     /// Whether the older tree has the same one.
     pub(super) marks_agree: bool,
-    /// Whether there is no page that may have held records and cannot be read.
+    /// Whether there is no page that may have held records and cannot be read, or not all of it.
     pub(super) nothing_unknown: bool,
     /// Whether records of free pages are wanted.
     pub(super) include_freed: bool,
@@ -168,6 +169,10 @@ impl<'a> KeySpace<'a> {
 
     pub(super) fn found_leaves(&self) -> u64 {
         self.found.len() as u64
+    }
+
+    pub(super) fn found_pages(&self) -> u64 {
+        self.found.iter().map(|(leaf, _)| u64::from(leaf.candidate.pages)).sum()
     }
 
     fn tree_end(&self) -> Option<RecordKey> {
@@ -537,6 +542,11 @@ impl<'a> Merge<'_, 'a> {
         let before = self.before.replace((key, from_tree));
         let trust = self.space.trust;
         let (last, of_tree) = before.unwrap_or((START, true));
+        while let Some(gap) = self.space.gaps.get(self.gap)
+            && gap.to.is_some_and(|to| to <= last)
+        {
+            self.gap += 1;
+        }
         let gap =
             self.space.gaps.iter().skip(self.gap).find(|gap| gap.to.is_none_or(|to| to > last));
         let crosses = gap.is_some_and(|gap| gap.from < key);
@@ -554,12 +564,12 @@ impl<'a> Merge<'_, 'a> {
             })
             || self.space.adjacent.contains(last, key)
             || of_tree && !broken && gap.is_some_and(|gap| gap.from == key) && !crosses
-            || trust.nothing_unknown && counts;
+            || trust.nothing_unknown && counts && !broken;
         if !proven && key.revision.main <= trust.mark.unwrap_or(-1) {
             self.out.missing_below_mark |= crosses || broken;
         } else if !proven {
             let after = before.map(|(last, _)| last.revision);
-            self.hole(Hole { after, before: Some(key.revision), certain: !counts }, key);
+            self.hole(Hole { after, before: Some(key.revision), certain: !counts || broken }, key);
         }
     }
 

@@ -341,3 +341,67 @@ fn a_last_element_that_claims_the_pages_behind_it_takes_no_record_of_theirs() {
         assert_eq!(share.records.0 + 1, share.records.1, "{claimed}");
     }
 }
+
+#[test]
+fn a_record_lost_between_revisions_that_count_on_makes_older_keys_doubtful() {
+    // The last change of a transaction is damaged, and the next transaction follows in the next leaf.
+    let mut seen = 0;
+    for name in FIXTURES {
+        let bytes = db(name);
+        let tree = Db::from_bytes(&bytes, Limits::default()).unwrap();
+        let space = KeySpace::open(&Store::new(tree)).unwrap();
+        let items: Vec<_> = space.bucket().unwrap().items().map(Result::unwrap).collect();
+        let main = |at: usize| items[at].key[..8].to_vec();
+        for at in 1..items.len() - 1 {
+            let last = items[at + 1].page != items[at].page && main(at) == main(at - 1);
+            if !last || main(at) <= (space.compact_revision().max(0) as u64).to_be_bytes().to_vec()
+            {
+                continue;
+            }
+            let mut broken = bytes.clone();
+            let size = items[at].page.0 as usize * 4096 + 16 + 16 * items[at].index + 8;
+            broken[size] += 1;
+            judge(name, &bytes, &broken, &mut Share::default());
+            let (_, report) = saved(&broken, Options::default()).unwrap();
+            assert_eq!((report.cut_records, report.hole_count), (1, 1), "{name}: {report:#?}");
+            assert!(report.holes[0].certain, "{name}: {report:#?}");
+            // Of the only valid meta as of the newest of two.
+            broken[..4096].fill(0);
+            judge(name, &bytes, &broken, &mut Share::default());
+            seen += 1;
+        }
+    }
+    assert!(seen > 3, "{seen}");
+}
+
+#[test]
+fn a_damaged_leaf_that_no_tree_leads_to_explains_nothing() {
+    let mut end = leaf_page(3, &[5, 6, 7]);
+    let whole = [vec![0; 8192], leaf_page(2, &[2, 3, 4]), end.clone()].concat();
+    let (_, report) = saved(&whole, Options::default()).unwrap();
+    assert_eq!(report.hole_count, 0, "{report:#?}");
+    // The value of its last record seems to be empty.
+    end[16 + 2 * 16 + 12] = 0;
+    let broken = [vec![0; 8192], leaf_page(2, &[2, 3, 4]), end].concat();
+    let (_, report) = saved(&broken, Options::default()).unwrap();
+    assert_eq!(report.holes.last().map(|hole| hole.before), Some(None), "{report:#?}");
+
+    // The same of real ones, below a root that is destroyed.
+    for name in FIXTURES {
+        let bytes = db(name);
+        let tree = Db::from_bytes(&bytes, Limits::default()).unwrap();
+        let root = tree.meta().root.0 as usize * 4096;
+        let bucket = tree.root().bucket(b"key").unwrap().unwrap();
+        let leaves: Vec<_> = bucket.leaves().map(|leaf| leaf.unwrap().page().0 as usize).collect();
+        for leaf in leaves.iter().rev().take(3) {
+            let page = leaf * 4096;
+            let count = usize::from(u16::from_le_bytes([bytes[page + 10], bytes[page + 11]]));
+            for (index, field) in [(count - 1, 8), (count - 1, 12), (count / 2, 4), (0, 8)] {
+                let mut broken = bytes.clone();
+                broken[root..root + 4096].fill(0);
+                broken[page + 16 + 16 * index + field] ^= 5;
+                judge(&format!("{name} {leaf} {index}"), &bytes, &broken, &mut Share::default());
+            }
+        }
+    }
+}

@@ -61,6 +61,11 @@ impl Done {
 
 /// Reads what can be read, writes it, and says what is lost.
 pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
+    if args.output == Path::new("-") {
+        return Err(anyhow!(
+            "name the data dir or the .db to write: it is read back before it gets its name"
+        ));
+    }
     let is_db = args.output.extension().is_some_and(|extension| extension == "db");
     let options = options(args);
     let plan = if is_db {
@@ -93,12 +98,13 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
         ));
     }
     let on = Filesystem::of(&args.output);
-    let len = input.image().database().len() as u64;
-    // What is saved is written once, and once more with its members.
-    let needed = Space::of([(&on, len), (&on, if is_db { 0 } else { len })]);
-    if !args.dry_run {
-        needed.iter().try_for_each(Space::check).context("nothing was written")?;
-    }
+    // What is saved is written once, and once more for each member.
+    let files = 1 + plan.as_ref().map_or(0, |plan| plan.members.len());
+    let needed = |bytes: u64| Space::of(std::iter::repeat_n((&on, bytes), files));
+    let fits = |bytes: u64| {
+        let checked = || needed(bytes).iter().try_for_each(Space::check);
+        if args.dry_run { Ok(()) } else { checked().context("nothing was written") }
+    };
     let mut staged = None;
     let file = match (is_db, args.dry_run) {
         (true, false) => {
@@ -111,7 +117,7 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
             .with_context(|| format!("make a temporary file for {}", args.output.display()))?,
         (_, true) => tempfile::tempfile().context("make a temporary file")?,
     };
-    let (saved, report, applied) = save(context, args, &input, &file, staged.as_ref())?;
+    let (saved, report, applied) = save(context, args, &input, &file, staged.as_ref(), &fits)?;
     let db =
         Db::from_bytes(saved.bytes(), Limits::default()).context("read back what was saved")?;
     let mut findings = judge(context, &saved)?;
@@ -133,7 +139,7 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
         plan: None,
         start: Vec::new(),
         files: vec![(args.output.clone(), db.size_bytes())],
-        space: needed,
+        space: needed(db.size_bytes()),
         findings: Vec::new(),
     };
     let settled = || input.settle().map_err(io::Error::other);
@@ -188,10 +194,11 @@ fn save(
     input: &Input,
     file: &File,
     staged: Option<&Stage>,
+    fits: &dyn Fn(u64) -> Result<()>,
 ) -> Result<(Source, Report, Applied)> {
     let log_follows = input.located().member.is_some() && !args.no_wal;
     let wanted = salvage::Options { include_freed: args.include_freed, log_follows };
-    let report = write(context, args, input, wanted, file)?;
+    let report = write(context, args, input, wanted, file, fits)?;
     let saved = read_back(context, args, file, staged)?;
     let (saved, applied) = wal::apply(context, args, input, saved, &report)?;
     if report.metas != 1 || !applied.lost() {
@@ -201,8 +208,8 @@ fn save(
     drop(saved);
     file.set_len(0).context("write anew")?;
     over(file)?;
-    let report =
-        write(context, args, input, salvage::Options { log_follows: false, ..wanted }, file)?;
+    let alone = salvage::Options { log_follows: false, ..wanted };
+    let report = write(context, args, input, alone, file, fits)?;
     Ok((read_back(context, args, file, staged)?, report, applied))
 }
 
@@ -212,6 +219,7 @@ fn write(
     input: &Input,
     wanted: salvage::Options,
     file: &File,
+    fits: &dyn Fn(u64) -> Result<()>,
 ) -> Result<Report> {
     let bytes = input.image().database();
     let mut salvage = Salvage::read(bytes, wanted, &context.ui).map_err(|error| match error {
@@ -219,7 +227,8 @@ fn write(
         other => anyhow::Error::new(other).context(format!("{}", args.path.display())),
     })?;
     let txid = salvage.txid();
-    let bulk = Bulk::new(file, bytes.len() as u64).context("write what is saved")?;
+    fits(salvage.size_bytes())?;
+    let bulk = Bulk::new(file, salvage.size_bytes()).context("write what is saved")?;
     let unsealed = salvage.write(bulk, &context.ui)?;
     let (bulk, _) = unsealed.seal(txid)?;
     drop(bulk);
