@@ -3,7 +3,11 @@
 mod shown;
 mod wal;
 
-use std::{fs::File, io, path::PathBuf};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
