@@ -381,7 +381,6 @@ mod tests {
             Db, TxId,
             write::{BucketOptions, Options as WriteOptions, Writer},
         },
-        limits::Limits,
         pb::{mvccpb::KeyValue, wire::KeyValueRef},
         progress::Silent,
         schema::{Store, bucket},
@@ -450,7 +449,7 @@ mod tests {
         let leases: HashSet<i64> = (1..20).collect();
         for seed in 1..4 {
             let bytes = odd_history(seed);
-            let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+            let db = Db::from_bytes(&bytes, Default::default()).unwrap();
             let bucket = Store::new(db).bucket(bucket::KEY).unwrap().unwrap();
             let leased = |rules: &mut Rules, record: &Record<'_>| {
                 lease_of(record, &leases).into_iter().for_each(|finding| rules.report(finding));
@@ -484,7 +483,7 @@ mod tests {
     #[test]
     fn a_scratch_file_that_cannot_be_written_is_told_from_damage() {
         let bytes = odd_history(9);
-        let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+        let db = Db::from_bytes(&bytes, Default::default()).unwrap();
         let bucket = Store::new(db).bucket(bucket::KEY).unwrap().unwrap();
         let scratch = File::open("/dev/null").unwrap();
         let scratch = (&scratch, AT_ONCE);
