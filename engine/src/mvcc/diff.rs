@@ -205,6 +205,7 @@ fn part_of<'a>(
         if progress.interrupted() {
             return Err(BoltError::Interrupted.into());
         }
+        leaf.prefetch();
         for item in leaf.items() {
             let item = item?;
             if live.contains(item.page, item.index) {

@@ -511,6 +511,7 @@ impl<W, K: Copy + Default> Part<W, K> {
             if progress.interrupted() {
                 return Err(BoltError::Interrupted.into());
             }
+            leaf.prefetch();
             watch.leaf(&leaf)?;
             for item in leaf.items() {
                 let item = item?;

@@ -184,6 +184,7 @@ impl<'a> Checker<'a, '_> {
     ) -> Verdict {
         ensure(leaf.unpacked().is_none())?;
         let mut previous = from;
+        leaf.prefetch();
         for (index, item) in leaf.items().enumerate() {
             let item = item?;
             ensure(!item.key.is_empty() && item.flags & !layout::LEAF_FLAG_BUCKET == 0)?;
