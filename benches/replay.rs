@@ -43,7 +43,7 @@ fn jobs(criterion: &mut Criterion) {
     let boot = Boot::new(&files, &read, &meta, &[]).expect("the log is whole");
     let space = KeySpace::open(&store).expect("the key space opens");
     let mut group = criterion.benchmark_group("replay");
-    group.throughput(Throughput::Elements(ENTRIES)).sample_size(10);
+    group.throughput(Throughput::Bytes(db.size_bytes())).sample_size(10);
     // What a replay needs first, and what reading the db costs without one.
     group.bench_function("key-index", |bench| {
         bench.iter(|| {
@@ -51,6 +51,7 @@ fn jobs(criterion: &mut Criterion) {
             black_box(index.map(|index| index.live_keys()))
         });
     });
+    group.throughput(Throughput::Bytes(written.len() as u64));
     group.bench_function("100k-entries", |bench| {
         bench.iter(|| {
             let replayed = replay(&db, &read, &boot, None, &Silent).expect("the log applies");
