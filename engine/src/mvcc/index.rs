@@ -73,11 +73,12 @@ impl RecordRef {
         (self.0 & ((1 << Self::INDEX_BITS) - 1)) as usize
     }
 
-    pub(super) fn item<'a>(self, bucket: &Bucket<'a>) -> Result<Item<'a>, BoltError> {
-        match bucket.root() {
-            Root::Inline(leaf) => leaf.item(self.index()),
-            Root::Page(_) => leaf_at(bucket, self.page())?.item(self.index()),
-        }
+    pub(super) fn record<'a>(self, bucket: &Bucket<'a>) -> Result<Record<'a>, Error> {
+        let leaf = match bucket.root() {
+            Root::Inline(leaf) => leaf,
+            Root::Page(_) => leaf_at(bucket, self.page())?,
+        };
+        Record::decode(&leaf.item(self.index())?)
     }
 }
 
@@ -173,7 +174,9 @@ pub(super) trait Watch<'a>: Send {
     }
     /// Whether what was kept shows that `next` follows `previous`, or is a key's first record, as it should. Where it
     /// does not, both records are read once more, and [`Watch::first`] or [`Watch::pair`] looks at them.
-    fn settled(previous: Option<Self::Kept>, next: Self::Kept) -> bool;
+    fn settled(_previous: Option<Self::Kept>, _next: Self::Kept) -> bool {
+        true
+    }
     /// A leaf, before its records.
     fn leaf(&mut self, _: &Leaf<'a>) -> Result<(), Error> {
         Ok(())
@@ -183,20 +186,17 @@ pub(super) trait Watch<'a>: Send {
         Ok(())
     }
     /// A record, in revision order.
-    fn record(&mut self, record: &Record<'a>);
+    fn record(&mut self, _: &Record<'a>) {}
     /// The first record of a key.
-    fn first(&mut self, record: &Record<'a>);
+    fn first(&mut self, _: &Record<'a>) {}
     /// Two records of one key, one after the other.
-    fn pair(&mut self, previous: &Record<'a>, next: &Record<'a>);
-    /// An element that is no record.
-    fn undecodable(&mut self, item: &Item<'a>, error: RecordError) -> Result<(), Error>;
+    fn pair(&mut self, _previous: &Record<'a>, _next: &Record<'a>) {}
+    /// An element that is no record; who does not say otherwise does not go on after one.
+    fn undecodable(&mut self, item: &Item<'a>, error: RecordError) -> Result<(), Error> {
+        Err(Error::Record { place: super::record::place(item), error })
+    }
     /// The records seen by `next` stand right behind those seen by `self`.
     fn join(&mut self, next: Self) -> Self::Link;
-}
-
-/// An undecodable record where nobody goes on after one.
-pub(super) fn refuse(item: &Item<'_>, error: RecordError) -> Result<(), Error> {
-    Err(Error::Record { place: super::record::place(item), error })
 }
 
 /// Watches nothing.
@@ -210,17 +210,8 @@ impl<'a> Watch<'a> for Summing {
     type Link = ();
     const SUCCESSIONS: bool = false;
     fn keep(&mut self, _: &Item<'a>, _: &Record<'a>) {}
-    fn settled(_: Option<()>, (): ()) -> bool {
-        true
-    }
     fn leaf(&mut self, leaf: &Leaf<'a>) -> Result<(), Error> {
         Ok(self.0.add_leaf(leaf)?)
-    }
-    fn record(&mut self, _: &Record<'a>) {}
-    fn first(&mut self, _: &Record<'a>) {}
-    fn pair(&mut self, _: &Record<'a>, _: &Record<'a>) {}
-    fn undecodable(&mut self, item: &Item<'a>, error: RecordError) -> Result<(), Error> {
-        refuse(item, error)
     }
     fn join(&mut self, next: Self) {
         self.0.join(&next.0);
@@ -232,15 +223,6 @@ impl<'a> Watch<'a> for Plain {
     type Link = ();
     const SUCCESSIONS: bool = false;
     fn keep(&mut self, _: &Item<'a>, _: &Record<'a>) {}
-    fn settled(_: Option<()>, (): ()) -> bool {
-        true
-    }
-    fn record(&mut self, _: &Record<'a>) {}
-    fn first(&mut self, _: &Record<'a>) {}
-    fn pair(&mut self, _: &Record<'a>, _: &Record<'a>) {}
-    fn undecodable(&mut self, item: &Item<'a>, error: RecordError) -> Result<(), Error> {
-        refuse(item, error)
-    }
     fn join(&mut self, Plain: Plain) {}
 }
 
@@ -300,12 +282,7 @@ impl<'a> KeyIndex<'a> {
         });
         missing.filter_map(|slot| {
             let bucket = self.bucket.as_ref()?;
-            Some(
-                slot.place()
-                    .item(bucket)
-                    .map_err(Error::from)
-                    .and_then(|item| Record::decode(&item)),
-            )
+            Some(slot.place().record(bucket))
         })
     }
 
@@ -420,7 +397,7 @@ impl<'a, K: Copy + Default + Send + Sync> KeyIndex<'a, K> {
         let Some(bucket) = &self.bucket else { return Ok(None) };
         match self.slot(key) {
             Some(slot) if !slot.place().is_tombstone() => {
-                let record = Record::decode(&slot.place().item(bucket)?)?;
+                let record = slot.place().record(bucket)?;
                 Ok((record.kv.key == key).then_some(record))
             }
             _ => Ok(None),
@@ -462,7 +439,7 @@ impl<'a, K: Copy + Default + Send + Sync> KeyIndex<'a, K> {
         let Some(bucket) = &self.bucket else { return Ok(()) };
         let places = self.shards.iter().flatten().map(Slot::place);
         for place in places.filter(|place| !place.is_tombstone() && wanted(*place)) {
-            each(&Record::decode(&place.item(bucket)?)?);
+            each(&place.record(bucket)?);
         }
         Ok(())
     }
@@ -576,7 +553,7 @@ fn take<'a, W: Watch<'a>>(
     slots: &[Slot<W::Kept>],
     link: &W::Link,
 ) -> Result<(), Error> {
-    let record = |slot: &Slot<W::Kept>| Record::decode(&slot.place().item(bucket)?);
+    let record = |slot: &Slot<W::Kept>| slot.place().record(bucket);
     for slot in slots {
         let print = slot.fingerprint;
         let entry = table.entry(

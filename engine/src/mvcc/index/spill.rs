@@ -102,8 +102,7 @@ where
                 for place in table.iter().map(Slot::place).filter(|place| !place.is_tombstone()) {
                     live += 1;
                     if place.is_leased() {
-                        let item = place.item(bucket).map_err(Error::from)?;
-                        leased(&mut watch, &Record::decode(&item)?);
+                        leased(&mut watch, &place.record(bucket)?);
                     }
                 }
             }

@@ -33,7 +33,7 @@ pub(super) fn find<'a>(
                 let mut found = Most::new(most);
                 for (place, seen) in shard {
                     if !place.is_tombstone() && number(seen) >= least {
-                        let key = KeyUse::of(&Record::decode(&place.item(bucket)?)?);
+                        let key = KeyUse::of(&place.record(bucket)?);
                         found.push(Ranked { rank: (rank(&key), Reverse(key.mod_revision)), key });
                     }
                 }

@@ -8,11 +8,7 @@ use super::{
 };
 use crate::{
     bolt::Item,
-    mvcc::{
-        Error, KeyIndex, Record,
-        index::{Watch, refuse},
-    },
-    schema::RecordError,
+    mvcc::{Error, KeyIndex, Record, index::Watch},
 };
 
 /// A key's newest record and all that came before it. Words of 32 bits, so that nothing is lost to alignment; what does
@@ -129,10 +125,6 @@ impl<'a> Watch<'a> for Tallying<'a> {
         }
     }
 
-    fn settled(_: Option<Seen>, _: Seen) -> bool {
-        true
-    }
-
     fn beyond(&mut self, item: &Item<'a>) -> Result<(), Error> {
         let record = Record::decode(item)?;
         let amount = Amount::of(item);
@@ -141,16 +133,6 @@ impl<'a> Watch<'a> for Tallying<'a> {
             self.count_later(number, amount);
         }
         Ok(())
-    }
-
-    fn record(&mut self, _: &Record<'a>) {}
-
-    fn first(&mut self, _: &Record<'a>) {}
-
-    fn pair(&mut self, _: &Record<'a>, _: &Record<'a>) {}
-
-    fn undecodable(&mut self, item: &Item<'a>, error: RecordError) -> Result<(), Error> {
-        refuse(item, error)
     }
 
     fn join(&mut self, next: Self) -> Vec<u32> {
