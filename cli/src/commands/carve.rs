@@ -1,11 +1,8 @@
 //! `carve`: records that are in the file and not in its database.
 
-use std::{
-    io::{self, BufWriter, Seek as _, Write},
-    os::unix::ffi::OsStrExt as _,
-};
+use std::os::unix::ffi::OsStrExt as _;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use etcdsnap_engine::salvage::{self, Carved, Carver};
 use serde::Serialize;
@@ -13,13 +10,10 @@ use serde::Serialize;
 use super::Context;
 use crate::{
     args::{self, Format, Reading},
-    exit::Answer,
+    exit::{Answer, Exit},
     input::Input,
-    output::{KeyJson, for_terminal},
+    output::{self, KeyJson, Spool, for_terminal},
 };
-
-/// Bytes of results that are held in memory; more wait in an unnamed file until the input is known to have held still.
-const HELD: usize = 32 << 20;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,7 +51,7 @@ pub fn run(context: &Context, args: &args::Carve) -> Result<Answer> {
         other => other.into(),
     };
     let carver = Carver::new(input.bytes(), &context.ui).map_err(explain)?;
-    let mut spool = BufWriter::new(tempfile::spooled_tempfile(HELD));
+    let mut spool = Spool::default();
     let mut shown = 0_u64;
     let mut failed = None;
     let limit = args.limit.unwrap_or(u64::MAX);
@@ -70,8 +64,8 @@ pub fn run(context: &Context, args: &args::Carve) -> Result<Answer> {
                 return true;
             }
             shown += 1;
-            let written = write(context.global.format, args, record, &mut spool);
-            failed = written.err();
+            let line = line(context.global.format, args, record);
+            failed = line.and_then(|line| spool.push(line.as_bytes())).err();
             failed.is_none()
         })
         .map_err(explain)?;
@@ -80,69 +74,47 @@ pub fn run(context: &Context, args: &args::Carve) -> Result<Answer> {
     }
     // Nothing is shown before the bytes are known to be those of the file.
     input.settle()?;
-    let mut spool =
-        spool.into_inner().map_err(io::IntoInnerError::into_error).context("hold the results")?;
-    spool.rewind().context("read the results")?;
-    context.ui.finish();
-    match io::copy(&mut spool, &mut io::stdout().lock()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(error).context("write to standard output");
-        }
-        _ => {}
-    }
     if shown == 0 {
         context.warn("note: no record was found outside the database");
     }
-    Ok(Answer::sound(""))
+    Ok(Answer::long(spool, Exit::Sound))
 }
 
-fn write(
-    format: Format,
-    args: &args::Carve,
-    record: &Carved<'_>,
-    out: &mut impl Write,
-) -> Result<()> {
+fn line(format: Format, args: &args::Carve, record: &Carved<'_>) -> Result<String> {
     let Carved { revision, key, value, page, offset, origin, complete, certainty, .. } = record;
     let (main, sub) = (revision.revision.main, revision.revision.sub);
     let whole = if *complete { "complete" } else { "cut" };
-    match format {
-        Format::Json => {
-            let json = Json {
-                key: KeyJson::new(key),
-                revision: main,
-                sub,
-                deletion: revision.tombstone,
-                create_revision: record.fields.map(|(created, ..)| created),
-                version: record.fields.map(|(_, version, _)| version),
-                lease: record.fields.map(|(.., lease)| format!("{lease:x}")),
-                value_bytes: value.len(),
-                value_base64: (!args.no_values && !revision.tombstone)
-                    .then(|| STANDARD.encode(value)),
-                page: page.0,
-                element: record.index,
-                offset: *offset,
-                source: origin.as_str(),
-                complete: *complete,
-                confidence: certainty.as_str(),
-                conflicts: record.conflicts,
-            };
-            serde_json::to_writer(&mut *out, &json)?;
-            writeln!(out)?;
-        }
+    Ok(match format {
+        Format::Json => output::json(&Json {
+            key: KeyJson::new(key),
+            revision: main,
+            sub,
+            deletion: revision.tombstone,
+            create_revision: record.fields.map(|(created, ..)| created),
+            version: record.fields.map(|(_, version, _)| version),
+            lease: record.fields.map(|(.., lease)| format!("{lease:x}")),
+            value_bytes: value.len(),
+            value_base64: (!args.no_values && !revision.tombstone).then(|| STANDARD.encode(value)),
+            page: page.0,
+            element: record.index,
+            offset: *offset,
+            source: origin.as_str(),
+            complete: *complete,
+            confidence: certainty.as_str(),
+            conflicts: record.conflicts,
+        })?,
         Format::Simple | Format::Table | Format::Fields => {
             let what = if revision.tombstone {
                 "deleted".to_owned()
             } else {
                 format!("{} bytes", value.len())
             };
-            writeln!(
-                out,
-                "{main}/{sub}  {}  {what}  page {page} offset {offset:#x}  {}, {whole}, confidence {}",
+            format!(
+                "{main}/{sub}  {}  {what}  page {page} offset {offset:#x}  {}, {whole}, confidence {}\n",
                 for_terminal(key),
                 origin.as_str(),
                 certainty.as_str()
-            )?;
+            )
         }
-    }
-    Ok(())
+    })
 }
