@@ -13,7 +13,7 @@ use etcdsnap_engine::{
     datadir::MemberFiles,
     limits::Limits,
     progress::Silent,
-    replay::{Boot, replay},
+    replay::{Boot, Until, replay},
     schema::{MetaRecords, Store},
     source::{FaultGuard, Source},
     synthetic::Workload,
@@ -45,7 +45,7 @@ fn main() {
     let read = Log::read(&segments);
     let files = MemberFiles { segments: vec![(name, "made.wal".into())], ..MemberFiles::default() };
     let (meta, _) = MetaRecords::read(&Store::new(db)).expect("bucket meta can be read");
-    let boot = Boot::new(&files, &read, &meta, &[]).expect("the log is whole");
+    let boot = Boot::new(&files, &read, Some(&meta), &[]).expect("the log is whole");
     let keys = {
         let space = etcdsnap_engine::mvcc::KeySpace::open(&Store::new(db)).expect("it opens");
         let index = etcdsnap_engine::mvcc::KeyIndex::build(space.bucket(), i64::MAX, &Silent);
@@ -59,7 +59,8 @@ fn main() {
                 thread::sleep(Duration::from_millis(1));
             }
         });
-        let replayed = replay(&db, &read, &boot, None, &Silent).expect("the log applies");
+        let replayed =
+            replay(&db, &read, &boot, Until::default(), &Silent).expect("the log applies");
         done.store(true, Ordering::Relaxed);
         replayed.report.applied
     });

@@ -12,7 +12,7 @@ use etcdsnap_engine::{
     limits::Limits,
     mvcc::{KeyIndex, KeySpace},
     progress::Silent,
-    replay::{Boot, replay},
+    replay::{Boot, Until, replay},
     schema::{MetaRecords, Store},
     synthetic::Workload,
     wal::{Log, Segment, SegmentName},
@@ -40,7 +40,7 @@ fn jobs(criterion: &mut Criterion) {
     let read = Log::read(&segments);
     let files = MemberFiles { segments: vec![(name, "made.wal".into())], ..MemberFiles::default() };
     let (meta, _) = MetaRecords::read(&store).expect("bucket meta can be read");
-    let boot = Boot::new(&files, &read, &meta, &[]).expect("the log is whole");
+    let boot = Boot::new(&files, &read, Some(&meta), &[]).expect("the log is whole");
     let space = KeySpace::open(&store).expect("the key space opens");
     let mut group = criterion.benchmark_group("replay");
     group.throughput(Throughput::Bytes(db.size_bytes())).sample_size(10);
@@ -54,7 +54,8 @@ fn jobs(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(written.len() as u64));
     group.bench_function("100k-entries", |bench| {
         bench.iter(|| {
-            let replayed = replay(&db, &read, &boot, None, &Silent).expect("the log applies");
+            let replayed =
+                replay(&db, &read, &boot, Until::default(), &Silent).expect("the log applies");
             assert_eq!(replayed.report.applied, ENTRIES);
             black_box(replayed.patched.map(|patched| patched.pages.len()))
         });

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use etcdsnap_engine::staging::Owner;
+use etcdsnap_engine::{member, replay, source::Access, staging::Owner};
 
 const RESTORE_HELP: &str = "Keys left out with --keep-prefix, --drop-prefix or --orphan-leases drop-keys are left out with their history: \
 what remains is compacted to the restored revision, which stays the store's revision. Nothing is written before everything is verified and fits.
@@ -233,18 +233,93 @@ pub struct Reading {
     /// The member's WAL, when it is not in the member dir.
     #[arg(long, value_name = "DIR", conflicts_with = "no_wal")]
     pub wal_dir: Option<PathBuf>,
-    /// How far the WAL is applied. [default: all for a single voter, known otherwise]
-    #[arg(long, value_enum, value_name = "HOW-FAR", conflicts_with = "no_wal")]
-    pub commit: Option<Commit>,
+    /// How far the WAL is applied.
+    #[command(flatten)]
+    pub until: Until,
 }
 
-/// How far the WAL is applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// How far a member's WAL is applied, and to what.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Until {
+    /// Which entries of the WAL are applied.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHICH",
+        default_value = "all",
+        conflicts_with = "no_wal"
+    )]
+    pub commit: Commit,
+    /// Apply the WAL up to this raft index.
+    #[arg(long, value_name = "INDEX", conflicts_with = "no_wal")]
+    pub to: Option<u64>,
+    /// Make the state from the WAL alone, without the db: it must have every entry since the first.
+    #[arg(long, conflicts_with = "no_wal")]
+    pub from_wal: bool,
+}
+
+/// Which entries of the WAL are applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Commit {
-    /// To the last entry that the member's files prove to be committed.
-    Known,
-    /// To the last entry there is.
+    /// Every entry the member has: a client may have been told of it.
+    #[default]
     All,
+    /// Only entries that the member's own files prove to be committed.
+    Known,
+}
+
+/// As [`Reading`], of commands whose `--to` is a revision.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ReadingWhole {
+    /// Read the db file alone, without the WAL entries it has not applied yet.
+    #[arg(long)]
+    pub no_wal: bool,
+    /// The member's WAL, when it is not in the member dir.
+    #[arg(long, value_name = "DIR", conflicts_with = "no_wal")]
+    pub wal_dir: Option<PathBuf>,
+    /// Which entries of the WAL are applied.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHICH",
+        default_value = "all",
+        conflicts_with = "no_wal"
+    )]
+    pub commit: Commit,
+    /// Make the state from the WAL alone, without the db: it must have every entry since the first.
+    #[arg(long, conflicts_with = "no_wal")]
+    pub from_wal: bool,
+}
+
+impl ReadingWhole {
+    /// As what other commands have.
+    pub fn reading(&self) -> Reading {
+        let until = Until { commit: self.commit, to: None, from_wal: self.from_wal };
+        Reading { no_wal: self.no_wal, wal_dir: self.wal_dir.clone(), until }
+    }
+}
+
+impl Reading {
+    /// The same for the engine.
+    pub fn options(&self, access: Access) -> member::Options {
+        member::Options {
+            no_wal: self.no_wal,
+            from_wal: self.until.from_wal,
+            wal_dir: self.wal_dir.clone(),
+            commit: self.until.commit.into(),
+            to: self.until.to,
+            ..member::Options::new(access)
+        }
+    }
+}
+
+impl From<Commit> for replay::Commit {
+    fn from(commit: Commit) -> Self {
+        match commit {
+            Commit::All => replay::Commit::All,
+            Commit::Known => replay::Commit::Known,
+        }
+    }
 }
 
 /// One input.
@@ -341,9 +416,11 @@ pub struct History {
 /// Arguments of `log`.
 #[derive(Debug, Args)]
 pub struct Log {
-    /// The input.
+    /// A data dir, a member dir, a db file or a snapshot.
+    pub path: PathBuf,
+    /// Which state of it.
     #[command(flatten)]
-    pub input: Input,
+    pub reading: ReadingWhole,
     /// Only keys that begin with this.
     #[arg(default_value = "", hide_default_value = true)]
     pub prefix: std::ffi::OsString,
@@ -383,7 +460,7 @@ pub struct Diff {
     pub after: Option<PathBuf>,
     /// Which state of data dirs.
     #[command(flatten)]
-    pub reading: Reading,
+    pub reading: ReadingWhole,
     /// Revision of the first input. [default: the newest]
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(i64).range(1..))]
     pub from: Option<i64>,
@@ -724,9 +801,15 @@ pub struct Salvage {
     /// The WAL of the damaged member, when it is not in its member dir.
     #[arg(long, value_name = "DIR", conflicts_with = "no_wal")]
     pub source_wal_dir: Option<PathBuf>,
-    /// How far the WAL is applied. [default: all for a single voter, known otherwise]
-    #[arg(long, value_enum, value_name = "HOW-FAR", conflicts_with = "no_wal")]
-    pub commit: Option<Commit>,
+    /// Which entries of the WAL are applied.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHICH",
+        default_value = "all",
+        conflicts_with = "no_wal"
+    )]
+    pub commit: Commit,
 }
 
 /// Arguments of `restore`: etcdutl's, and ours.
@@ -790,15 +873,15 @@ pub struct Restore {
     /// The WAL of the data dir that is restored from, when it is not in the member dir.
     #[arg(long, value_name = "DIR", conflicts_with = "no_wal")]
     pub source_wal_dir: Option<PathBuf>,
-    /// How far the WAL of the data dir that is restored from is applied. [default: all for a single voter, known otherwise]
-    #[arg(long, value_enum, value_name = "HOW-FAR", conflicts_with = "no_wal")]
-    pub commit: Option<Commit>,
+    /// How far the WAL of the data dir that is restored from is applied.
+    #[command(flatten)]
+    pub until: Until,
 }
 
 impl Restore {
     /// Which state of a data dir is restored.
     pub fn reading(&self) -> Reading {
-        Reading { no_wal: self.no_wal, wal_dir: self.source_wal_dir.clone(), commit: self.commit }
+        Reading { no_wal: self.no_wal, wal_dir: self.source_wal_dir.clone(), until: self.until }
     }
 
     /// A restore of `path` to `data_dir` with every default.

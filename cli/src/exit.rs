@@ -2,12 +2,13 @@
 
 use std::{io::Write as _, panic, process::ExitCode};
 
-use etcdsnap_engine::{bolt, mvcc, redact, restore, rewrite, snapshot};
-
-use crate::{
-    input::NotReplayed,
-    output::{Spool, for_terminal},
+use etcdsnap_engine::{
+    bolt,
+    member::{Lacking, NotReplayed},
+    mvcc, redact, restore, rewrite, snapshot,
 };
+
+use crate::output::{Spool, for_terminal};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +102,8 @@ pub fn fail_code(error: &anyhow::Error) -> Exit {
             error.is_damage()
         } else if let Some(error) = cause.downcast_ref::<NotReplayed>() {
             error.damage
+        } else if cause.is::<Lacking>() {
+            true
         } else {
             cause.downcast_ref::<bolt::Error>().is_some_and(bolt::Error::is_damage)
         }

@@ -9,6 +9,7 @@ pub mod diagnose;
 pub mod finding;
 pub mod ids;
 pub mod limits;
+pub mod member;
 pub mod mvcc;
 pub mod pb;
 pub mod progress;

@@ -57,15 +57,18 @@ pub fn run(context: &Context, args: &Input) -> Result<Answer> {
             });
             table.render()
         }
-        Format::Json => output::json(&Json {
-            alarms: alarms
-                .iter()
-                .map(|alarm| AlarmJson {
-                    member_id: format!("{:x}", alarm.member_id),
-                    alarm: name(alarm),
-                })
-                .collect(),
-        })?,
+        Format::Json => output::json_of_state(
+            &Json {
+                alarms: alarms
+                    .iter()
+                    .map(|alarm| AlarmJson {
+                        member_id: format!("{:x}", alarm.member_id),
+                        alarm: name(alarm),
+                    })
+                    .collect(),
+            },
+            context.committed(),
+        )?,
     };
     let exit = if listed.findings.is_empty() { Exit::Sound } else { Exit::Damage };
     Ok(Answer::new(text, exit))

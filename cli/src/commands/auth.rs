@@ -74,12 +74,15 @@ pub fn run(context: &Context, args: &Input) -> Result<Answer> {
         .unwrap_or_default();
     let (users, roles) = (&users.records, &roles.records);
     let text = match context.global.format {
-        Format::Json => output::json(&Json {
-            enabled,
-            revision,
-            users: users.iter().map(user_json).collect(),
-            roles: roles.iter().map(role_json).collect(),
-        })?,
+        Format::Json => output::json_of_state(
+            &Json {
+                enabled,
+                revision,
+                users: users.iter().map(user_json).collect(),
+                roles: roles.iter().map(role_json).collect(),
+            },
+            context.committed(),
+        )?,
         Format::Table => {
             let mut table = Table::new(&["KIND", "NAME", "ROLES OR PERMISSIONS"]).left();
             for user in users {

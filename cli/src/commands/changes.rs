@@ -4,11 +4,14 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use anyhow::{Result, anyhow};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use etcdsnap_engine::mvcc::{
-    KeySpace, Record,
-    log::{self, Span},
+use etcdsnap_engine::{
+    member::Committed,
+    mvcc::{
+        KeySpace, Record,
+        log::{self, Span},
+    },
+    schema::Store,
 };
-use etcdsnap_engine::schema::Store;
 use serde::Serialize;
 
 use super::{Context, sound};
@@ -30,6 +33,9 @@ pub struct ChangeJson {
     key: Option<KeyJson>,
     #[serde(flatten)]
     record: RecordJson,
+    /// Whether it comes from an entry that is not known to be committed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    uncommitted: bool,
 }
 
 /// What a put says.
@@ -72,7 +78,8 @@ struct HistoryJson {
 }
 
 impl ChangeJson {
-    fn new(record: &Record<'_>, with_key: bool, values: Values) -> Self {
+    fn new(record: &Record<'_>, with_key: bool, showing: Showing) -> Self {
+        let values = showing.values;
         let deleted = record.key.tombstone;
         Self {
             r#type: if deleted { "delete" } else { "put" },
@@ -84,7 +91,26 @@ impl ChangeJson {
             } else {
                 RecordJson::new(record, !values.no_values)
             },
+            uncommitted: showing.is_uncommitted(record),
         }
+    }
+}
+
+/// How changes are shown.
+#[derive(Clone, Copy)]
+struct Showing {
+    values: Values,
+    committed: Committed,
+}
+
+impl Showing {
+    fn is_uncommitted(&self, record: &Record<'_>) -> bool {
+        self.committed.lacks(record.key.revision.main)
+    }
+
+    /// What is said of a change that comes from an entry not known to be committed.
+    fn mark(&self, record: &Record<'_>) -> &'static str {
+        if self.is_uncommitted(record) { " (not known to be committed)" } else { "" }
     }
 }
 
@@ -98,16 +124,20 @@ pub fn history(context: &Context, args: &args::History) -> Result<Answer> {
         let space = KeySpace::open(&Store::new(sound(context, input)?))?;
         let revision = space.readable(Some(args.rev))?;
         let found = log::history(&space, key, Some(revision), &context.ui)?;
+        let values = Showing { values, committed: input.committed() };
         if found.is_empty() {
             context.warn("there is no record of this key");
         }
         Ok(match context.global.format {
-            Format::Json => output::json(&HistoryJson {
-                key: KeyJson::new(key),
-                revision,
-                compact_revision: space.compact_revision(),
-                changes: found.iter().map(|one| ChangeJson::new(one, false, values)).collect(),
-            })?,
+            Format::Json => {
+                let answer = HistoryJson {
+                    key: KeyJson::new(key),
+                    revision,
+                    compact_revision: space.compact_revision(),
+                    changes: found.iter().map(|one| ChangeJson::new(one, false, values)).collect(),
+                };
+                output::json_of_state(&answer, input.committed())?
+            }
             Format::Simple => found.iter().map(|one| line(one, false, values)).collect(),
             Format::Table => table(&found, values),
             Format::Fields => found.iter().map(|one| fields(one, values)).collect(),
@@ -126,7 +156,7 @@ pub fn log(context: &Context, args: &args::Log) -> Result<Answer> {
         return Err(anyhow!("--from {from} is behind --to {to}: there is nothing between them"));
     }
     let format = context.global.format;
-    let spool = ask(context, &args.input.path, &args.input.reading, |input| {
+    let spool = ask(context, &args.path, &args.reading.reading(), |input| {
         let space = KeySpace::open(&Store::new(sound(context, input)?))?;
         if span.from.is_none() && space.compact_revision() > 0 {
             context.warn(&format!(
@@ -135,6 +165,7 @@ pub fn log(context: &Context, args: &args::Log) -> Result<Answer> {
             ));
         }
         let (mut spool, mut table) = (Spool::default(), LongTable::new(&headers(values), false));
+        let values = Showing { values, committed: input.committed() };
         log::changes(
             &space,
             &span,
@@ -171,7 +202,7 @@ enum Made {
 }
 
 impl Made {
-    fn new(record: &Record<'_>, format: Format, values: Values) -> Self {
+    fn new(record: &Record<'_>, format: Format, values: Showing) -> Self {
         match format {
             // Its parts are text and numbers: it can be written.
             Format::Json => {
@@ -188,17 +219,18 @@ fn at(record: &Record<'_>) -> String {
     record.key.revision.to_string()
 }
 
-fn line(record: &Record<'_>, with_key: bool, values: Values) -> String {
+fn line(record: &Record<'_>, with_key: bool, showing: Showing) -> String {
+    let (values, mark) = (showing.values, showing.mark(record));
     let kv = &record.kv;
     let key = if with_key { format!(" {}", shown_key(kv.key, values.hex)) } else { String::new() };
     if record.key.tombstone {
-        return format!("{} delete{key}\n", at(record));
+        return format!("{} delete{key}{mark}\n", at(record));
     }
     let lease = if kv.lease == 0 { String::new() } else { format!(" lease {:x}", kv.lease) };
     let value =
         if values.values { format!(" {}", shown_key(kv.value, values.hex)) } else { String::new() };
     format!(
-        "{} put{key} version {} created {}{lease} {} bytes{value}\n",
+        "{} put{key} version {} created {}{lease} {} bytes{mark}{value}\n",
         at(record),
         kv.version,
         kv.create_revision,
@@ -206,7 +238,8 @@ fn line(record: &Record<'_>, with_key: bool, values: Values) -> String {
     )
 }
 
-fn fields(record: &Record<'_>, values: Values) -> String {
+fn fields(record: &Record<'_>, showing: Showing) -> String {
+    let values = showing.values;
     let kv = &record.kv;
     let quoted = |bytes: &[u8]| format!("\"{}\"", shown_key(bytes, values.hex));
     let mut pairs = vec![
@@ -215,6 +248,9 @@ fn fields(record: &Record<'_>, values: Values) -> String {
         ("Sub", record.key.revision.sub.to_string()),
         ("Key", quoted(kv.key)),
     ];
+    if showing.is_uncommitted(record) {
+        pairs.push(("Uncommitted", "true".to_owned()));
+    }
     if !record.key.tombstone {
         pairs.extend([
             ("CreateRevision", kv.create_revision.to_string()),
@@ -239,12 +275,14 @@ fn headers(values: Values) -> Vec<&'static str> {
     headers
 }
 
-fn cells(record: &Record<'_>, values: Values) -> Vec<String> {
+fn cells(record: &Record<'_>, showing: Showing) -> Vec<String> {
+    let values = showing.values;
     let kv = &record.kv;
     let put = |text: String| if record.key.tombstone { String::new() } else { text };
     let mut cells = vec![
         at(record),
-        (if record.key.tombstone { "delete" } else { "put" }).to_owned(),
+        (if record.key.tombstone { "delete" } else { "put" }).to_owned()
+            + if showing.is_uncommitted(record) { " ?" } else { "" },
         shown_key(kv.key, values.hex),
         put(kv.create_revision.to_string()),
         put(kv.version.to_string()),
@@ -257,8 +295,8 @@ fn cells(record: &Record<'_>, values: Values) -> Vec<String> {
     cells
 }
 
-fn table(records: &[Record<'_>], values: Values) -> String {
-    let mut table = Table::new(&headers(values));
+fn table(records: &[Record<'_>], values: Showing) -> String {
+    let mut table = Table::new(&headers(values.values));
     records.iter().for_each(|record| table.row(cells(record, values)));
     table.render()
 }

@@ -54,6 +54,7 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
     }
     free_file(context, &args.path, &args.reading, &args.out)?;
     let input = Input::open(context, &args.path, &args.reading)?;
+    input.whole()?;
     let db = input.db()?;
     let scratch = if args.dry_run { None } else { scratch(Some(&args.out)) };
     let judge = || judge(context, &args.path, &input, scratch.as_ref());

@@ -4,6 +4,7 @@ use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
 use anyhow::{Result, anyhow};
 use etcdsnap_engine::{
+    member::Committed,
     mvcc::{self, Change, Diff, Difference, KeySpace, Record, Side},
     schema::Store,
 };
@@ -34,6 +35,8 @@ struct SideJson {
     path: String,
     revision: i64,
     compact_revision: i64,
+    entries_uncommitted: u64,
+    revision_committed: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -46,6 +49,25 @@ struct DifferenceJson {
     value_changed: bool,
     before: Option<RecordJson>,
     after: Option<RecordJson>,
+    /// Whether the later side comes from an entry that is not known to be committed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    uncommitted: bool,
+}
+
+/// One of the two that are compared.
+#[derive(Clone, Copy)]
+struct Compared<'c, 'a> {
+    space: &'c KeySpace<'a>,
+    path: &'c Path,
+    committed: Committed,
+}
+
+/// Whether a side of `of` comes from an entry that is not known to be committed.
+fn is_uncommitted(of: &Difference<'_>, before: Compared<'_, '_>, after: Compared<'_, '_>) -> bool {
+    let lacks = |side: Compared<'_, '_>, record: Option<&Record<'_>>| {
+        record.is_some_and(|record| side.committed.lacks(record.key.revision.main))
+    };
+    lacks(before, of.before.as_ref()) || lacks(after, of.after.as_ref())
 }
 
 /// Compares and shows what differs.
@@ -56,9 +78,10 @@ pub fn run(context: &Context, args: &args::Diff) -> Result<Answer> {
                 "one input: name another one to compare it with, or revisions of it with --from and --to"
             ));
         }
-        return ask(context, &args.before, &args.reading, |input| {
+        return ask(context, &args.before, &args.reading.reading(), |input| {
             let space = space(context, input)?;
-            compare(context, args, (&space, &args.before), (&space, &args.before))
+            let side = Compared { space: &space, path: &args.before, committed: input.committed() };
+            compare(context, args, side, side)
         });
     };
     let dirs = [args.before.is_dir(), after.is_dir()];
@@ -68,12 +91,19 @@ pub fn run(context: &Context, args: &args::Diff) -> Result<Answer> {
     // A file beside a data dir has no WAL that the flags could be about.
     let reading = |is_dir: bool| match (is_dir, dirs) {
         (false, [true, _] | [_, true]) => Reading::default(),
-        _ => args.reading.clone(),
+        _ => args.reading.reading(),
     };
     ask(context, &args.before, &reading(dirs[0]), |first| {
         ask(context, after, &reading(dirs[1]), |second| {
+            let committed = (first.committed(), second.committed());
             let (first, second) = (space(context, first)?, space(context, second)?);
-            compare(context, args, (&first, &args.before), (&second, after))
+            let before = Compared { space: &first, path: &args.before, committed: committed.0 };
+            compare(
+                context,
+                args,
+                before,
+                Compared { space: &second, path: after, committed: committed.1 },
+            )
         })
     })
 }
@@ -85,12 +115,12 @@ fn space<'i>(context: &Context, input: &'i Input) -> Result<KeySpace<'i>> {
 fn compare<'a>(
     context: &Context,
     args: &args::Diff,
-    before: (&KeySpace<'a>, &Path),
-    after: (&KeySpace<'a>, &Path),
+    before: Compared<'_, 'a>,
+    after: Compared<'_, 'a>,
 ) -> Result<Answer> {
     let diff = Diff::between(
-        Side { space: before.0, revision: args.from },
-        Side { space: after.0, revision: args.to },
+        Side { space: before.space, revision: args.from },
+        Side { space: after.space, revision: args.to },
         args.prefix.as_bytes(),
         &context.ui,
     )
@@ -100,7 +130,8 @@ fn compare<'a>(
         Format::Json => json(&mut spool, args, &diff, before, after)?,
         Format::Simple => {
             for difference in diff.differences() {
-                spool.push(line(&difference?, args).as_bytes())?;
+                let of = difference?;
+                spool.push(line(&of, args, is_uncommitted(&of, before, after)).as_bytes())?;
             }
             spool.push(summary(&diff).as_bytes())?;
         }
@@ -141,11 +172,7 @@ fn compare<'a>(
 }
 
 /// An error about a revision names the input, when there are two.
-fn named(
-    error: mvcc::Error,
-    before: (&KeySpace<'_>, &Path),
-    after: (&KeySpace<'_>, &Path),
-) -> anyhow::Error {
+fn named(error: mvcc::Error, before: Compared<'_, '_>, after: Compared<'_, '_>) -> anyhow::Error {
     let about = |space: &KeySpace<'_>| match &error {
         mvcc::Error::Compacted { compact_revision, current_revision, .. }
         | mvcc::Error::Future { compact_revision, current_revision, .. } => {
@@ -154,9 +181,9 @@ fn named(
         }
         _ => false,
     };
-    let path = match (about(before.0), about(after.0)) {
-        (true, _) => Some(before.1),
-        (false, true) => Some(after.1),
+    let path = match (about(before.space), about(after.space)) {
+        (true, _) => Some(before.path),
+        (false, true) => Some(after.path),
         (false, false) => None,
     };
     let damage = error.is_damage();
@@ -164,7 +191,7 @@ fn named(
     match path {
         Some(path) => error.context(path.display().to_string()),
         None if damage => {
-            let (before, after) = (before.1.display(), after.1.display());
+            let (before, after) = (before.path.display(), after.path.display());
             error.context(format!("{before} or {after}: see `etcdsnap verify`; {SALVAGE}"))
         }
         None => error,
@@ -188,13 +215,15 @@ fn json<'a>(
     spool: &mut Spool,
     args: &args::Diff,
     diff: &Diff<'a>,
-    before: (&KeySpace<'a>, &Path),
-    after: (&KeySpace<'a>, &Path),
+    before: Compared<'_, 'a>,
+    after: Compared<'_, 'a>,
 ) -> Result<()> {
-    let side = |(space, path): (&KeySpace<'a>, &Path), revision| SideJson {
-        path: path.display().to_string(),
+    let side = |of: Compared<'_, 'a>, revision| SideJson {
+        path: of.path.display().to_string(),
         revision,
-        compact_revision: space.compact_revision(),
+        compact_revision: of.space.compact_revision(),
+        entries_uncommitted: of.committed.entries_uncommitted,
+        revision_committed: of.committed.revision_committed,
     };
     let (counts, revisions) = (diff.counts(), diff.revisions());
     let head = output::json(&Head {
@@ -217,6 +246,7 @@ fn json<'a>(
             value_changed: value_changed(&of),
             before: of.before.as_ref().map(record),
             after: of.after.as_ref().map(record),
+            uncommitted: is_uncommitted(&of, before, after),
         })?;
         if number > 0 {
             spool.push(b",")?;
@@ -236,7 +266,7 @@ fn arrow(of: &Difference<'_>, number: &dyn Fn(&Record<'_>) -> String) -> String 
     }
 }
 
-fn line(of: &Difference<'_>, args: &args::Diff) -> String {
+fn line(of: &Difference<'_>, args: &args::Diff, uncommitted: bool) -> String {
     let sign = match of.change {
         Change::Added => '+',
         Change::Changed => '~',
@@ -245,12 +275,13 @@ fn line(of: &Difference<'_>, args: &args::Diff) -> String {
     let both = |number: &dyn Fn(&Record<'_>) -> String| arrow(of, number);
     let same = of.change == Change::Changed && !value_changed(of);
     let mut text = format!(
-        "{sign} {}  revision {}, version {}, {} bytes{}\n",
+        "{sign} {}  revision {}, version {}, {} bytes{}{}\n",
         shown_key(of.key, args.hex),
         both(&|record| record.kv.mod_revision.to_string()),
         both(&|record| record.kv.version.to_string()),
         both(&|record| record.kv.value.len().to_string()),
-        if same { ", same value" } else { "" }
+        if same { ", same value" } else { "" },
+        if uncommitted { " (not known to be committed)" } else { "" }
     );
     if args.values {
         for (sign, record) in [('-', &of.before), ('+', &of.after)] {

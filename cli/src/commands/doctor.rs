@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use etcdsnap_engine::{
     datadir,
-    diagnose::{Diagnosis, Difference, Evidence, Verdict, compare, diagnose},
+    diagnose::{Diagnosis, Difference, Evidence, Verdict, Way, compare, diagnose},
     finding::Severity,
     limits::Limits,
     mvcc::KeySpace,
@@ -88,7 +88,7 @@ pub fn run(context: &Context, args: &args::Doctor) -> Result<Answer> {
 
 fn examine(context: &Context, path: &Path, reading: &Reading) -> Result<Examined> {
     let input = Input::open(context, path, reading)?;
-    let Some((files, outcome)) = input.member() else {
+    let Some(files) = input.files() else {
         return Err(anyhow!(
             "{}: a file; doctor looks at data dirs, `etcdsnap verify` at files",
             path.display()
@@ -96,22 +96,15 @@ fn examine(context: &Context, path: &Path, reading: &Reading) -> Result<Examined
     };
     let db = input.file_db().ok();
     let store = db.map(Store::new);
-    let mut verification = match db {
+    let verification = match db {
         Some(_) => Some(
             verify(&input.image(), Limits::default(), &context.ui)
                 .map_err(|error| input.explain(error))?,
         ),
         None => None,
     };
-    if let Some(verification) = &mut verification {
-        verification.findings.extend_from_slice(input.file_findings());
-    }
-    let wal = input.wal();
     let diagnosis = diagnose(&Evidence {
-        files,
-        metadata: wal.and_then(|wal| wal.metadata),
-        end: wal.and_then(|wal| wal.end.as_ref()),
-        outcome,
+        opened: &input,
         verification: verification.as_ref(),
         store: store.as_ref(),
         running: datadir::is_running(files),
@@ -197,8 +190,12 @@ fn next(
             "start etcd on it again; a copy first does no harm: cp -a '{path}' /backup/"
         ));
     }
-    let flags: String =
-        chosen.diagnosis.flags.iter().flatten().map(|flag| format!(" {flag}")).collect();
+    let flags = match chosen.diagnosis.ways.first() {
+        Some(Way::NoWal) => " --no-wal".to_owned(),
+        Some(Way::FromWal) => " --from-wal".to_owned(),
+        Some(Way::To(index)) => format!(" --to {index}"),
+        Some(Way::Plain) | None => String::new(),
+    };
     next.push(format!("etcdsnap save --data-dir '{path}'{flags} /backup/night.db"));
     next.push("etcdsnap restore /backup/night.db --data-dir DIR --name NAME --initial-cluster … --initial-cluster-token NEW-TOKEN".to_owned());
     next

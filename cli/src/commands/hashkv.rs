@@ -47,11 +47,14 @@ pub fn run(context: &Context, args: &HashKv) -> Result<Answer> {
             ("Hash revision", revision),
             ("Compact revision", compact),
         ]),
-        Format::Json => output::json(&Json {
-            hash: hash.hash,
-            hash_revision: hash.revision,
-            compact_revision: hash.compact_revision,
-        })?,
+        Format::Json => output::json_of_state(
+            &Json {
+                hash: hash.hash,
+                hash_revision: hash.revision,
+                compact_revision: hash.compact_revision,
+            },
+            context.committed(),
+        )?,
     };
     Ok(Answer::sound(text))
 }

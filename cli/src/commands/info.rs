@@ -39,6 +39,8 @@ struct Info {
     wal_last_index: Option<u64>,
     wal_commit: Option<u64>,
     entries_replayed: u64,
+    entries_uncommitted: u64,
+    revision_committed: Option<i64>,
     written_by: Option<String>,
     total_key: u64,
     total_size: u64,
@@ -96,6 +98,7 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
         .items()
         .map(|item| item.map(|item| String::from_utf8_lossy(item.key).into_owned()))
         .collect::<Result<_, _>>()?;
+    let committed = input.committed();
     let info = Info {
         kind: input.kind().as_str(),
         path: input.located().path.display().to_string(),
@@ -113,6 +116,8 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
         wal_last_index: input.wal().and_then(|wal| wal.last_index),
         wal_commit: input.wal().and_then(|wal| wal.commit),
         entries_replayed: input.report().map_or(0, |report| report.applied),
+        entries_uncommitted: committed.entries_uncommitted,
+        revision_committed: committed.revision_committed,
         written_by: input.report().map(|report| report.line.to_string()),
         total_key: index.live_keys(),
         total_size: db.size_bytes(),
@@ -160,6 +165,7 @@ fn render(format: Format, info: &Info) -> Result<String> {
         ("Cluster version", or(&info.cluster_version)),
         ("WAL entries", wal_entries(info)),
         ("Entries replayed", info.entries_replayed.to_string()),
+        ("Not committed", info.entries_uncommitted.to_string()),
         ("Cluster id", or(&info.cluster_id)),
         ("Member id", or(&info.member_id)),
         ("Members", info.members.to_string()),

@@ -5,6 +5,7 @@ use std::{io::IsTerminal as _, os::unix::ffi::OsStrExt as _};
 use anyhow::{Result, anyhow};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use etcdsnap_engine::{
+    member::Committed,
     mvcc::{KeySpace, Record, View},
     pb::wire::KeyValueRef,
     schema::Store,
@@ -105,7 +106,8 @@ fn run(
             }
         };
         // As etcdctl's header: the newest revision, whatever revision is shown.
-        render(context.global.format, showing.hex, parts, space.current_revision(), &found)
+        let revision = space.current_revision();
+        render(context.global.format, showing.hex, parts, (revision, input.committed()), &found)
     })?;
     Ok(Answer::sound(text))
 }
@@ -114,18 +116,20 @@ fn render(
     format: Format,
     hex: bool,
     parts: Parts,
-    revision: i64,
+    (revision, committed): (i64, Committed),
     found: &[Record<'_>],
 ) -> Result<Vec<u8>> {
     let terminal = std::io::stdout().is_terminal();
     let shown = |bytes: &[u8]| shown_key(bytes, hex);
     Ok(match format {
-        Format::Json => output::json(&Json {
-            header: Header { revision },
-            kvs: found.iter().map(|record| json(&record.kv)).collect(),
-            count: i64::try_from(found.len()).unwrap_or(i64::MAX),
-        })?
-        .into_bytes(),
+        Format::Json => {
+            let answer = Json {
+                header: Header { revision },
+                kvs: found.iter().map(|record| json(&record.kv)).collect(),
+                count: i64::try_from(found.len()).unwrap_or(i64::MAX),
+            };
+            output::json_of_state(&answer, committed)?.into_bytes()
+        }
         Format::Simple => {
             let mut text = Vec::new();
             // A pipe gets the bytes as they are; a terminal must not obey them.

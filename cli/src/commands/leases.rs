@@ -92,18 +92,21 @@ pub fn run(context: &Context, args: &Input) -> Result<Answer> {
                 ]) + "\n"
             })
             .collect(),
-        Format::Json => output::json(&Json {
-            leases: listed
-                .records
-                .iter()
-                .map(|lease| LeaseJson {
-                    id: id(lease),
-                    ttl: lease.ttl,
-                    remaining_ttl: lease.remaining_ttl,
-                    keys: keys(lease).iter().map(|key| KeyJson::new(key)).collect(),
-                })
-                .collect(),
-        })?,
+        Format::Json => output::json_of_state(
+            &Json {
+                leases: listed
+                    .records
+                    .iter()
+                    .map(|lease| LeaseJson {
+                        id: id(lease),
+                        ttl: lease.ttl,
+                        remaining_ttl: lease.remaining_ttl,
+                        keys: keys(lease).iter().map(|key| KeyJson::new(key)).collect(),
+                    })
+                    .collect(),
+            },
+            context.committed(),
+        )?,
     };
     let exit = if listed.findings.is_empty() { Exit::Sound } else { Exit::Damage };
     Ok(Answer::new(text, exit))

@@ -73,14 +73,14 @@ pub fn run(context: &Context, args: &Input) -> Result<Answer> {
         beside(&report).iter().for_each(|line| context.warn(line));
     }
     let exit = if report.findings.is_empty() { Exit::Sound } else { Exit::Damage };
-    Ok(Answer::new(render(context.global.format, &report)?, exit))
+    Ok(Answer::new(render(context, &report)?, exit))
 }
 
 fn hex(ids: &[u64]) -> Vec<String> {
     ids.iter().map(|id| format!("{id:x}")).collect()
 }
 
-fn render(format: Format, report: &Report) -> Result<String> {
+fn render(context: &Context, report: &Report) -> Result<String> {
     let conf = report.conf_state.as_ref();
     let conf_state =
         conf.map(|conf| ConfStateJson { voters: hex(&conf.voters), learners: hex(&conf.learners) });
@@ -96,7 +96,7 @@ fn render(format: Format, report: &Report) -> Result<String> {
             member.is_learner.to_string(),
         ]
     };
-    Ok(match format {
+    Ok(match context.global.format {
         Format::Simple => {
             report.members.iter().map(|member| cells(member).join(", ") + "\n").collect()
         }
@@ -107,21 +107,24 @@ fn render(format: Format, report: &Report) -> Result<String> {
             table.render()
         }
         Format::Fields => report.members.iter().map(fields).collect(),
-        Format::Json => output::json(&Json {
-            members: report
-                .members
-                .iter()
-                .map(|member| MemberJson {
-                    id: member.id.to_string(),
-                    name: &member.name,
-                    peer_urls: &member.peer_urls,
-                    client_urls: &member.client_urls,
-                    is_learner: member.is_learner,
-                })
-                .collect(),
-            removed,
-            conf_state,
-        })?,
+        Format::Json => output::json_of_state(
+            &Json {
+                members: report
+                    .members
+                    .iter()
+                    .map(|member| MemberJson {
+                        id: member.id.to_string(),
+                        name: &member.name,
+                        peer_urls: &member.peer_urls,
+                        client_urls: &member.client_urls,
+                        is_learner: member.is_learner,
+                    })
+                    .collect(),
+                removed,
+                conf_state,
+            },
+            context.committed(),
+        )?,
     })
 }
 

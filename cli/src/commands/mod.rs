@@ -31,16 +31,22 @@ mod top;
 mod verify;
 mod wal;
 
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
 use anyhow::{Context as _, Result};
 use etcdsnap_engine::{
     bolt::{self, Db},
     finding::Severity,
+    member::Committed,
     snapshot,
 };
 
 use crate::{
     args::{Arguments, Command, Global, Snapshot},
-    exit::Answer,
+    exit::{Answer, Exit, say},
     input::{Input, SALVAGE},
     output,
     ui::Ui,
@@ -52,6 +58,10 @@ pub struct Context {
     pub global: Global,
     /// Progress, and the wish to stop.
     pub ui: Ui,
+    /// Whether an answer lacks entries, because a log is damaged before its end: then the exit code is 1.
+    lacking: AtomicBool,
+    /// How much of what was read last is known to be committed.
+    committed: Mutex<Committed>,
 }
 
 impl Context {
@@ -59,7 +69,19 @@ impl Context {
     pub fn say_replayed(&self, input: &Input) {
         if let Some(report) = input.report() {
             told::replayed(report).iter().for_each(|line| self.warn(line));
+            told::uncertain(report)
+                .iter()
+                .for_each(|line| say(&output::for_terminal(line.as_bytes())));
         }
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = input.committed();
+        if input.lacking().is_some() {
+            self.lacking.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// How much of what was read last is known to be committed.
+    pub fn committed(&self) -> Committed {
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says something to people on stderr, unless told to be quiet.
@@ -91,44 +113,57 @@ pub fn pool(threads: Option<u16>) -> Result<rayon::ThreadPool> {
         .context("start threads")
 }
 
-/// Runs the command.
+/// Runs the command. An answer that lacks entries of a damaged log ends in exit code 1.
 pub fn run(arguments: Arguments) -> Result<Answer> {
     let ui = Ui::new(arguments.global.progress, arguments.global.quiet);
     ui.catch_signals()?;
-    let context = Context { global: arguments.global, ui };
-    match arguments.command {
-        Command::Save(args) | Command::Snapshot(Snapshot::Save(args)) => save::run(&context, &args),
+    let context = Context {
+        global: arguments.global,
+        ui,
+        lacking: AtomicBool::new(false),
+        committed: Mutex::default(),
+    };
+    let mut answer = answer(&context, arguments.command)?;
+    if context.lacking.load(Ordering::Relaxed) {
+        answer.exit = answer.exit.max(Exit::Damage);
+    }
+    Ok(answer)
+}
+
+fn answer(context: &Context, command: Command) -> Result<Answer> {
+    match command {
+        Command::Save(args) | Command::Snapshot(Snapshot::Save(args)) => save::run(context, &args),
         Command::Status(args) | Command::Snapshot(Snapshot::Status(args)) => {
-            status::run(&context, &args)
+            status::run(context, &args)
         }
         Command::Restore(args) | Command::Snapshot(Snapshot::Restore(args)) => {
-            restore::run(&context, &args)
+            restore::run(context, &args)
         }
-        Command::Verify(args) => verify::run(&context, &args),
-        Command::Compact(args) => compact::run(&context, &args),
-        Command::Hashkv(args) => hashkv::run(&context, &args),
-        Command::Check(args) => check::run(&context, &args),
-        Command::Info(args) => info::run(&context, &args),
-        Command::Keys(args) => keys::keys(&context, &args),
-        Command::Get(args) => keys::get(&context, &args),
-        Command::Leases(args) => leases::run(&context, &args),
-        Command::Auth(args) => auth::run(&context, &args),
-        Command::Alarms(args) => alarms::run(&context, &args),
-        Command::Members(args) => members::run(&context, &args),
-        Command::Wal(args) => wal::run(&context, &args),
-        Command::History(args) => changes::history(&context, &args),
-        Command::Log(args) => changes::log(&context, &args),
-        Command::Diff(args) => diff::run(&context, &args),
-        Command::Pages(args) => pages::run(&context, &args),
-        Command::Page(args) => page::run(&context, &args),
-        Command::Buckets(args) => buckets::run(&context, &args),
-        Command::Top(args) => top::run(&context, &args),
-        Command::Doctor(args) => doctor::run(&context, &args),
-        Command::Redact(args) => redact::run(&context, &args),
-        Command::Report(args) => report::run(&context, &args),
-        Command::Carve(args) => carve::run(&context, &args),
-        Command::Salvage(args) => salvage::run(&context, &args),
-        Command::Bench(args) => bench::run(&context, &args),
-        Command::Demo => demo::run(&context),
+        Command::Verify(args) => verify::run(context, &args),
+        Command::Compact(args) => compact::run(context, &args),
+        Command::Hashkv(args) => hashkv::run(context, &args),
+        Command::Check(args) => check::run(context, &args),
+        Command::Info(args) => info::run(context, &args),
+        Command::Keys(args) => keys::keys(context, &args),
+        Command::Get(args) => keys::get(context, &args),
+        Command::Leases(args) => leases::run(context, &args),
+        Command::Auth(args) => auth::run(context, &args),
+        Command::Alarms(args) => alarms::run(context, &args),
+        Command::Members(args) => members::run(context, &args),
+        Command::Wal(args) => wal::run(context, &args),
+        Command::History(args) => changes::history(context, &args),
+        Command::Log(args) => changes::log(context, &args),
+        Command::Diff(args) => diff::run(context, &args),
+        Command::Pages(args) => pages::run(context, &args),
+        Command::Page(args) => page::run(context, &args),
+        Command::Buckets(args) => buckets::run(context, &args),
+        Command::Top(args) => top::run(context, &args),
+        Command::Doctor(args) => doctor::run(context, &args),
+        Command::Redact(args) => redact::run(context, &args),
+        Command::Report(args) => report::run(context, &args),
+        Command::Carve(args) => carve::run(context, &args),
+        Command::Salvage(args) => salvage::run(context, &args),
+        Command::Bench(args) => bench::run(context, &args),
+        Command::Demo => demo::run(context),
     }
 }

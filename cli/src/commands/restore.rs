@@ -170,6 +170,7 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
         .for_each(|target| name_remains(context, target));
     let reading = args.reading();
     let input = Input::open(context, &args.path, &reading)?;
+    input.whole()?;
     let db = input.db()?;
     // What is copied as it stands can be copied while it is verified; a cut is made of what is known to be sound.
     let copied = plan.is_copy() && !args.dry_run;

@@ -159,6 +159,7 @@ pub fn say(context: &Context, input: &Input, reading: &Reading) {
 /// Saves the database behind the source to a file, or to standard output.
 fn save(context: &Context, args: &Save, target: Option<&Path>) -> Result<Done> {
     let input = Input::open(context, &args.data_dir, &args.reading)?;
+    input.whole()?;
     let db = input.db()?;
     let on = target.map(Filesystem::of);
     if let (Some(target), false) = (target, args.dry_run) {

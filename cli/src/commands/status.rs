@@ -50,7 +50,7 @@ pub fn run(context: &Context, args: &Input) -> Result<Answer> {
     }
     let exit = if damage == 0 { Exit::Sound } else { Exit::Damage };
     let text = match status {
-        Some(status) => render(context.global.format, &status, kind.as_str())?,
+        Some(status) => render(context, &status, kind.as_str())?,
         None => {
             say("next: `etcdsnap check` lists what bbolt would find, `etcdsnap verify` everything");
             String::new()
@@ -66,12 +66,12 @@ fn readable(findings: &[Finding]) -> bool {
         .all(|finding| finding.severity != Severity::Damage || finding.code == "freelist")
 }
 
-fn render(format: Format, status: &Status, kind: &'static str) -> Result<String> {
+fn render(context: &Context, status: &Status, kind: &'static str) -> Result<String> {
     let hash = format!("{:x}", status.hash);
     let size = output::bytes(status.size_bytes);
     let (revision, keys) = (status.revision.to_string(), status.live_keys.to_string());
     let version = status.version.clone();
-    Ok(match format {
+    Ok(match context.global.format {
         Format::Simple => format!("{hash}, {revision}, {keys}, {size}, {version}\n"),
         Format::Table => {
             let mut table =
@@ -86,15 +86,18 @@ fn render(format: Format, status: &Status, kind: &'static str) -> Result<String>
             ("Size", status.size_bytes.to_string()),
             ("Version", version),
         ]),
-        Format::Json => output::json(&Json {
-            hash: status.hash,
-            revision: status.revision,
-            total_key: status.live_keys,
-            total_size: status.size_bytes,
-            version: &status.version,
-            entries: status.entries,
-            compact_revision: status.compact_revision,
-            kind,
-        })?,
+        Format::Json => output::json_of_state(
+            &Json {
+                hash: status.hash,
+                revision: status.revision,
+                total_key: status.live_keys,
+                total_size: status.size_bytes,
+                version: &status.version,
+                entries: status.entries,
+                compact_revision: status.compact_revision,
+                kind,
+            },
+            context.committed(),
+        )?,
     })
 }

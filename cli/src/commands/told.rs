@@ -1,13 +1,13 @@
 //! What people are told about the WAL that was applied.
 
 use etcdsnap_engine::{
-    replay::{Commit, Report},
+    replay::{Base, Commit, NotableKind, Report},
     wal::LogEnd,
 };
 
-use crate::output::escape;
+use crate::output::{self, escape};
 
-/// Lines for stderr; none when the db had everything.
+/// Lines for stderr that `-q` silences; none when the db had everything.
 pub fn replayed(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     let target = &report.target;
@@ -16,25 +16,28 @@ pub fn replayed(report: &Report) -> Vec<String> {
             0 => String::new(),
             count => format!(" ({count} of them refused, as they were then)"),
         };
+        let to = match report.base {
+            Base::Empty => "an empty db",
+            Base::Db | Base::Received(_) => "the db",
+        };
         lines.push(format!(
-            "note: {} entries of the WAL were applied to the db, {} to {}, by the rules of etcd {}{refused}",
-            report.applied,
+            "note: {} of the WAL applied to {to}, {} to {}, by the rules of etcd {}{refused}",
+            output::count(report.applied, "entry", "entries"),
             report.consistent_index.saturating_add(1),
             report.consistent_index.saturating_add(report.applied),
             report.line
         ));
     }
-    if target.commit == Commit::Known && target.last > target.known {
+    if report.target.commit == Commit::Known && report.left_out() > 0 && target.to.is_none() {
         lines.push(format!(
-            "note: entries {} to {} are not known to be committed and were left out; --commit all applies them",
+            "note: entries {} to {} are not known to be committed and were left out",
             target.known.saturating_add(1),
             target.last
         ));
     }
-    if target.commit == Commit::All && target.last > target.known && target.conf.voters.len() > 1 {
+    if let Some(to) = target.to {
         lines.push(format!(
-            "warning: entries {} to {} may never have been committed: other members may have different ones",
-            target.known.saturating_add(1),
+            "note: the WAL was applied up to entry {to} of {}, as --to says",
             target.last
         ));
     }
@@ -45,7 +48,7 @@ pub fn replayed(report: &Report) -> Vec<String> {
     }
     if let LogEnd::Torn(at) = &report.end {
         lines.push(format!(
-            "note: the WAL ends in a record that the crash cut short, at {at}; nobody was told of it"
+            "note: the last WAL record, at {at}, was torn by the crash; it was never acknowledged"
         ));
     }
     if !report.resalted.is_empty() {
@@ -54,6 +57,39 @@ pub fn replayed(report: &Report) -> Vec<String> {
         lines.push(format!(
             "note: the WAL has the passwords of these users in clear text; they work, but their stored bytes differ from the member's: {}",
             names.join(", ")
+        ));
+    }
+    lines
+}
+
+/// Lines for stderr that `-q` keeps: what decides whether the answer is the right one.
+pub fn uncertain(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    let uncommitted = report.entries_uncommitted();
+    if uncommitted > 0 {
+        lines.push(format!(
+            "warning: {} to {} included that no file of this member proves to be committed; a client may have been told of \
+             them, a leader that runs may overrule them; --commit known leaves them out",
+            output::count(uncommitted, "entry", "entries"),
+            report.applied_to()
+        ));
+    }
+    for notable in &report.notable {
+        lines.push(match notable.what {
+            NotableKind::Compaction(revision) => format!(
+                "warning: entry {}, not known to be committed, compacts history up to revision {revision}",
+                notable.index
+            ),
+            NotableKind::Membership => format!(
+                "warning: entry {}, not known to be committed, changes the membership",
+                notable.index
+            ),
+        });
+    }
+    if let Some(broken) = &report.broken {
+        lines.push(format!(
+            "damage: the WAL at {}: {}; entries up to {} are used, what came behind is not",
+            broken.at, broken.damage, broken.good_to
         ));
     }
     lines

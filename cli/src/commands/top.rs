@@ -213,7 +213,7 @@ pub fn run(context: &Context, args: &Top) -> Result<Answer> {
         }
         let top = Shown::new(&usage, &map, db.page_size(), args);
         Ok(match context.global.format {
-            Format::Json => output::json(&top.json())?,
+            Format::Json => output::json_of_state(&top.json(), input.committed())?,
             Format::Fields => top.fields(),
             Format::Simple => top.simple(),
             Format::Table => top.table(),

@@ -14,12 +14,28 @@ pub use table::Table;
 
 use anyhow::Result;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use etcdsnap_engine::finding::Finding;
+use etcdsnap_engine::{finding::Finding, member::Committed};
 use serde::Serialize;
 
 /// One JSON document on a line.
 pub fn json(value: &impl Serialize) -> Result<String> {
     Ok(serde_json::to_string(value)? + "\n")
+}
+
+/// An answer with how much of it is known to be committed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfState<'a, T: Serialize> {
+    #[serde(flatten)]
+    answer: &'a T,
+    entries_uncommitted: u64,
+    revision_committed: Option<i64>,
+}
+
+/// As [`json`], of an answer about a state: how much of it is known to be committed is part of it.
+pub fn json_of_state(answer: &impl Serialize, committed: Committed) -> Result<String> {
+    let Committed { entries_uncommitted, revision_committed } = committed;
+    json(&OfState { answer, entries_uncommitted, revision_committed })
 }
 
 /// Fields as etcdutl prints them: `"Name" : value`, one a line.
@@ -88,4 +104,9 @@ pub fn finding(finding: &Finding) -> String {
         escape(&finding.place.to_string()),
         escape(&finding.message)
     )
+}
+
+/// A number with its noun: `1 entry`, `2 entries`.
+pub fn count(number: u64, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
 }

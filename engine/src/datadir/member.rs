@@ -67,6 +67,11 @@ impl MemberFiles {
         files.leftovers.sort();
         Ok(files)
     }
+
+    /// Whether there is a log, a snapfile, or a db that a leader sent.
+    pub fn is_some(&self) -> bool {
+        !(self.segments.is_empty() && self.snapfiles.is_empty() && self.received.is_empty())
+    }
 }
 
 /// Names and paths in a directory; none when there is no such directory.

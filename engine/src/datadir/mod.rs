@@ -67,10 +67,10 @@ pub enum Error {
     },
 }
 
-/// Finds the database file behind `path`.
+/// Finds the database file behind `path`. Of a member whose db is missing, it is where the db should be.
 ///
 /// # Errors
-/// When there is none.
+/// When there is nothing of etcd's.
 pub fn locate(path: &Path) -> Result<Located, Error> {
     let metadata = path.metadata().map_err(IoError::at("open", path))?;
     if !metadata.is_dir() {
@@ -81,6 +81,19 @@ pub fn locate(path: &Path) -> Result<Located, Error> {
     {
         let db = member.join("snap").join("db");
         if db.exists() {
+            return Ok(Located { path: path.to_path_buf(), db, member: Some((kind, member)) });
+        }
+    }
+    // A member whose db is gone is a member all the same: its log may have everything.
+    for (kind, member) in
+        [(Kind::DataDir, path.join("member")), (Kind::MemberDir, path.to_path_buf())]
+    {
+        let is_member = match kind {
+            Kind::DataDir => member.join("snap").is_dir() || member.join("wal").is_dir(),
+            _ => MemberFiles::list(&member, None)?.is_some(),
+        };
+        if is_member {
+            let db = member.join("snap").join("db");
             return Ok(Located { path: path.to_path_buf(), db, member: Some((kind, member)) });
         }
     }

@@ -2,45 +2,27 @@
 
 use std::collections::BTreeSet;
 
-use super::{Diagnosis, Verdict};
+use super::{Diagnosis, Verdict, Way};
 use crate::{
     bolt,
-    datadir::MemberFiles,
     finding::{Finding, Place, Severity},
     ids::MemberId,
-    pb::{etcdserverpb::AlarmType, etcdserverpb::Metadata},
-    replay::{BootError, Error, Report},
+    member::{DbState, NotReplayed, Opened},
+    pb::etcdserverpb::AlarmType,
+    replay::{Base, BootError, Error, NotableKind, Report},
     schema::{Store, bucket, members, small},
     snapshot::Verification,
     wal::LogEnd,
 };
 
-/// What became of the log.
-#[derive(Clone, Copy, Debug)]
-pub enum Outcome<'e> {
-    /// It was applied.
-    Replayed(&'e Report),
-    /// It could not be applied.
-    Failed(&'e Error),
-    /// It was not applied, because the db is damaged.
-    DbDamaged,
-}
-
 /// What was gathered about a member.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'e> {
-    /// Its files.
-    pub files: &'e MemberFiles,
-    /// What its log says of whose it is.
-    pub metadata: Option<Metadata>,
-    /// How its log ends.
-    pub end: Option<&'e LogEnd>,
-    /// What became of its log.
-    pub outcome: Outcome<'e>,
-    /// What verification found in the db, with the log applied where that was possible; `None` when it cannot
-    /// be opened.
+    /// Its files, and what became of its log.
+    pub opened: &'e Opened,
+    /// What verification found in the state that is shown; `None` when it cannot be opened.
     pub verification: Option<&'e Verification>,
-    /// The db, with the log applied where that was possible.
+    /// The state that is shown.
     pub store: Option<&'e Store<'e>>,
     /// Whether a server has the files open; `None` when that is not known.
     pub running: Option<bool>,
@@ -52,7 +34,11 @@ pub struct Evidence<'e> {
 /// When a page of a db that verification called sound is damaged.
 pub fn diagnose(evidence: &Evidence<'_>) -> Result<Diagnosis, bolt::Error> {
     let mut found =
-        Found { findings: Vec::new(), verdict: Verdict::Healthy, flags: Some(Vec::new()) };
+        Found { findings: Vec::new(), verdict: Verdict::Healthy, ways: vec![Way::Plain] };
+    if is_empty(evidence) {
+        found.nothing_stored(evidence);
+        return Ok(found.finish());
+    }
     database(evidence, &mut found);
     log(evidence, &mut found);
     files(evidence, &mut found);
@@ -61,15 +47,13 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Result<Diagnosis, bolt::Error> {
     {
         contents(evidence, store, &mut found)?;
     }
-    found.findings.sort();
-    found.findings.dedup();
-    Ok(Diagnosis { verdict: found.verdict, findings: found.findings, flags: found.flags })
+    Ok(found.finish())
 }
 
 struct Found {
     findings: Vec<Finding>,
     verdict: Verdict,
-    flags: Option<Vec<String>>,
+    ways: Vec<Way>,
 }
 
 impl Found {
@@ -81,14 +65,88 @@ impl Found {
     fn note(&mut self, code: &'static str, message: impl Into<String>) {
         self.add(Verdict::Healthy, Finding::note(code, Place::File, message));
     }
+
+    fn warn(&mut self, verdict: Verdict, code: &'static str, message: impl Into<String>) {
+        self.add(verdict, Finding::warning(code, Place::File, message));
+    }
+
+    fn damage(&mut self, verdict: Verdict, code: &'static str, message: impl Into<String>) {
+        self.add(verdict, Finding::damage(code, Place::File, message));
+    }
+
+    fn finish(mut self) -> Diagnosis {
+        self.findings.sort();
+        self.findings.dedup();
+        Diagnosis { verdict: self.verdict, findings: self.findings, ways: self.ways }
+    }
+}
+
+/// Whether nothing was ever stored: no entries, and a db without etcd's records or none at all.
+///
+/// A server that cannot join leaves such files, and one that was killed while its leader sent it the first snapshot.
+fn is_empty(evidence: &Evidence<'_>) -> bool {
+    let opened = evidence.opened;
+    let no_entries = opened.wal().is_some_and(|wal| wal.last_index.is_none());
+    let clean = opened.wal().is_some_and(|wal| !matches!(wal.end, Some(LogEnd::Damaged(..))));
+    let without_records = match opened.db_state() {
+        Some(DbState::Missing | DbState::Blank) => true,
+        Some(DbState::Unreadable) | None => false,
+        Some(DbState::Sound | DbState::Damaged) => {
+            opened.database().is_ok_and(|db| is_bare(&Store::new(db)).unwrap_or(false))
+        }
+    };
+    no_entries && clean && without_records
+}
+
+/// Whether a db has no record that an entry makes.
+fn is_bare(store: &Store<'_>) -> Result<bool, bolt::Error> {
+    for name in [bucket::KEY, bucket::LEASE, bucket::MEMBERS, bucket::AUTH_USERS] {
+        if let Some(bucket) = store.bucket(name)?
+            && bucket.items().next().transpose()?.is_some()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Found {
+    fn nothing_stored(&mut self, evidence: &Evidence<'_>) {
+        self.verdict = Verdict::Empty;
+        self.ways.clear();
+        self.note(
+            "empty",
+            "nothing was ever stored here: the db has no records, and the log has no entries",
+        );
+        files(evidence, self);
+    }
 }
 
 /// The db: what verification says, which meta is used.
 fn database(evidence: &Evidence<'_>, found: &mut Found) {
+    let opened = evidence.opened;
+    let rebuilt = opened.report().is_some_and(|report| report.base != Base::Db);
+    if rebuilt {
+        replaced(opened, found);
+    }
     let Some(verification) = evidence.verification else {
-        found.flags = None;
-        let message = "the db cannot be opened: no valid meta page";
-        found.add(Verdict::SalvageOnly, Finding::damage("db-unreadable", Place::File, message));
+        found.ways.clear();
+        match opened.db_state() {
+            Some(DbState::Missing) => {
+                found.damage(Verdict::SalvageOnly, "db-missing", "the db is missing");
+            }
+            Some(DbState::Blank) => {
+                found.damage(
+                    Verdict::SalvageOnly,
+                    "db-blank",
+                    "the db has no byte that is not zero",
+                );
+            }
+            _ => {
+                let message = "the db cannot be opened: no valid meta page";
+                found.damage(Verdict::SalvageOnly, "db-unreadable", message);
+            }
+        }
         return;
     };
     for finding in &verification.findings {
@@ -102,66 +160,154 @@ fn database(evidence: &Evidence<'_>, found: &mut Found) {
         }
     }
     if found.verdict == Verdict::SalvageOnly {
-        found.flags = None;
+        found.ways.clear();
         // Pages of several transactions behind a valid meta are what a plain copy of a db in use gives.
         let message = "were these files copied while the server ran? Such a copy looks like this: take a snapshot from the server, or copy them after it has stopped";
-        found.add(Verdict::SalvageOnly, Finding::warning("hot-copy", Place::File, message));
+        found.warn(Verdict::SalvageOnly, "hot-copy", message);
     }
+    if !rebuilt {
+        found.findings.extend_from_slice(opened.file_findings());
+    }
+}
+
+/// A db that is not used, because another one or the log takes its place.
+fn replaced(opened: &Opened, found: &mut Found) {
+    let from = match opened.report().map(|report| report.base) {
+        Some(Base::Received(_)) => "the db that its leader sent takes its place",
+        _ => "the log has every entry since the first, and the state is made from it",
+    };
+    let damaged = opened.file_findings().iter().filter(|f| f.severity == Severity::Damage).count();
+    let (code, what) = match opened.db_state() {
+        Some(DbState::Missing) => ("db-missing", "the db is missing".to_owned()),
+        Some(DbState::Blank) => ("db-blank", "the db has no byte that is not zero".to_owned()),
+        Some(DbState::Unreadable) => {
+            ("db-unreadable", "the db cannot be opened: no valid meta page".to_owned())
+        }
+        Some(DbState::Damaged) => {
+            let first = opened.file_findings().iter().find(|f| f.severity == Severity::Damage);
+            let first = first.map(|f| format!(", the first at {}: {}", f.place, f.message));
+            let plural = if damaged == 1 { "place" } else { "places" };
+            (
+                "db-damaged",
+                format!("the db is damaged in {damaged} {plural}{}", first.unwrap_or_default()),
+            )
+        }
+        // A sound db gives way to one that a leader sent, as on every server.
+        Some(DbState::Sound) | None => return,
+    };
+    found.damage(Verdict::Recoverable, code, format!("{what}; {from}"));
 }
 
 /// The log: whether it is whole, and whether it and the db belong together.
 fn log(evidence: &Evidence<'_>, found: &mut Found) {
-    match evidence.end {
+    let opened = evidence.opened;
+    match opened.wal().and_then(|wal| wal.end.as_ref()) {
         Some(LogEnd::Torn(at)) => found.note(
             "torn-wal",
-            format!("the WAL ends in a record that a crash cut short, at {at}: a server cuts it off, nobody was told of it"),
+            format!(
+                "the last WAL record, at {at}, was torn by the crash; it was never acknowledged"
+            ),
         ),
         Some(LogEnd::Damaged(at, damage)) => {
-            let message = format!("{at}: {damage}: a server refuses this log");
-            found.add(Verdict::RecoverableWithLoss, Finding::damage("wal-damaged", Place::File, message));
+            let good = opened.wal().and_then(|wal| wal.last_index).unwrap_or_default();
+            let message = format!("{at}: {damage}; entries up to {good} are used");
+            found.damage(Verdict::RecoverableWithLoss, "wal-damaged", message);
+            found.ways = vec![Way::To(good)];
         }
         Some(LogEnd::Clean(_)) | None => {}
     }
-    match evidence.outcome {
-        Outcome::DbDamaged => {}
-        Outcome::Replayed(report) => replayed(report, found),
-        Outcome::Failed(error) => {
-            if let Some(flags) = &mut found.flags {
-                flags.push("--no-wal".to_owned());
-            }
-            let (code, severity) = match error {
-                Error::Boot(BootError::NoLog { .. }) => ("wal-missing", Severity::Warning),
-                Error::Boot(BootError::Damaged { .. }) => return,
-                Error::Boot(BootError::Gap(_)) => ("wal-purged", Severity::Damage),
-                Error::Boot(BootError::DbBehind { .. }) => ("snap-db-missing", Severity::Damage),
-                Error::Boot(BootError::LogBehind { .. }) => ("wal-behind", Severity::Damage),
-                Error::Boot(BootError::Foreign { .. }) => ("foreign-wal", Severity::Damage),
-                _ => ("replay", Severity::Damage),
-            };
-            let finding =
-                Finding { severity, place: Place::File, code, message: error.to_string() };
-            found.add(Verdict::RecoverableWithLoss, finding);
-        }
+    match (opened.report(), opened.not_replayed()) {
+        (Some(report), _) => replayed(opened, report, found),
+        (None, Some(why)) => not_replayed(opened, why, found),
+        (None, None) => {}
     }
 }
 
-fn replayed(report: &Report, found: &mut Found) {
+/// Why the log was not applied.
+fn not_replayed(opened: &Opened, why: &NotReplayed, found: &mut Found) {
+    let usable = matches!(opened.db_state(), Some(DbState::Sound));
+    found.ways = if usable { vec![Way::NoWal] } else { Vec::new() };
+    let (code, severity) = match &*why.error {
+        Error::Boot(BootError::NoLog { .. }) => ("wal-missing", Severity::Warning),
+        Error::Boot(BootError::Gap(_)) => ("wal-purged", Severity::Damage),
+        Error::Boot(BootError::DbBehind { .. }) => ("snap-db-missing", Severity::Damage),
+        Error::Boot(BootError::LogBehind { .. }) => ("wal-behind", Severity::Damage),
+        Error::Boot(BootError::Foreign { .. }) => {
+            if opened.wal().is_some_and(|wal| wal.begins_at_first && wal.restored.is_none()) {
+                found.ways.push(Way::FromWal);
+            }
+            ("foreign-wal", Severity::Damage)
+        }
+        Error::Boot(BootError::OtherHistory { .. }) => {
+            found.ways.push(Way::FromWal);
+            ("restored-db", Severity::Damage)
+        }
+        Error::Boot(BootError::RestoredLog { .. }) => {
+            found.ways = vec![Way::FromWal];
+            ("restored-log", Severity::Damage)
+        }
+        Error::Boot(BootError::NoBase { .. }) => ("wal-purged", Severity::Damage),
+        _ => ("replay", Severity::Damage),
+    };
+    let finding = Finding { severity, place: Place::File, code, message: why.to_string() };
+    found.add(Verdict::RecoverableWithLoss, finding);
+}
+
+fn replayed(opened: &Opened, report: &Report, found: &mut Found) {
     let target = &report.target;
-    if report.applied > 0 {
+    if report.applied > 0 && report.base == Base::Db {
         found.note(
             "db-behind",
             format!("the db lags the WAL by {} entries, which are applied by every command and by a server that starts", report.applied),
         );
     }
-    if target.last > target.index {
+    if let Some(index) = report.refused_at {
+        let files = opened.files();
+        let ahead: Vec<String> = files
+            .iter()
+            .flat_map(|files| &files.snapfiles)
+            .filter(|(name, _)| name.index > report.consistent_index)
+            .map(|(_, path)| path.display().to_string())
+            .collect();
+        let message = format!(
+            "a server refuses to start: it would start from the raft snapshot at entry {index}, and the db does not reach that \
+             entry. The log has every entry that is needed. Move these files away and the server starts: {}",
+            ahead.join(" ")
+        );
+        let message = if ahead.is_empty() {
+            format!(
+                "a server refuses to start: the log marks a snapshot at entry {index}, and the db does not reach that entry. The \
+                 log has every entry that is needed: save and restore"
+            )
+        } else {
+            message
+        };
+        found.warn(Verdict::Recoverable, "snapshot-ahead", message);
+    }
+    let uncommitted = report.entries_uncommitted();
+    if uncommitted > 0 {
         found.note(
             "uncommitted",
             format!(
-                "entries {} to {} are not known to be committed: other members decide about them",
-                target.index.saturating_add(1),
-                target.last
+                "entries {} to {} are not known to be committed and are included: a client may have been told of them; a \
+                 leader that runs may overrule them",
+                target.known.saturating_add(1),
+                report.applied_to()
             ),
         );
+    }
+    for notable in &report.notable {
+        let message = match notable.what {
+            NotableKind::Compaction(revision) => format!(
+                "entry {} is not known to be committed and compacts history up to revision {revision}",
+                notable.index
+            ),
+            NotableKind::Membership => format!(
+                "entry {} is not known to be committed and changes the membership",
+                notable.index
+            ),
+        };
+        found.note("uncommitted-change", message);
     }
     if !report.resalted.is_empty() {
         found.note(
@@ -180,7 +326,8 @@ fn files(evidence: &Evidence<'_>, found: &mut Found) {
         let message = "a process holds a lock on these files: a server is running, and what is read may change underneath";
         found.add(Verdict::Healthy, Finding::warning("running", Place::File, message));
     }
-    for path in &evidence.files.leftovers {
+    let Some(files) = evidence.opened.files() else { return };
+    for path in &files.leftovers {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let (code, what) = if name.starts_with("db.tmp.") {
             (
@@ -196,7 +343,7 @@ fn files(evidence: &Evidence<'_>, found: &mut Found) {
         };
         found.note(code, format!("{}: {what}", path.display()));
     }
-    for (index, path) in &evidence.files.received {
+    for (index, path) in &files.received {
         found.note(
             "received-db",
             format!("{}: a db received from a leader, up to entry {index}", path.display()),
@@ -228,14 +375,18 @@ fn contents(
     let listed: BTreeSet<MemberId> =
         members::members(store)?.records.into_iter().map(|member| member.id).collect();
     let removed: BTreeSet<MemberId> = members::removed(store)?.records.into_iter().collect();
-    let own = evidence.metadata.map(|metadata| MemberId(metadata.node_id()));
+    let own = evidence
+        .opened
+        .wal()
+        .and_then(|wal| wal.metadata)
+        .map(|metadata| MemberId(metadata.node_id()));
     if let Some(own) = own.filter(|own| removed.contains(own)) {
         let message = format!(
             "member {own}, whose files these are, was removed from its cluster: the cluster went on without it"
         );
         found.add(Verdict::Recoverable, Finding::warning("removed", Place::File, message));
     }
-    if let Outcome::Replayed(report) = evidence.outcome {
+    if let Some(report) = evidence.opened.report() {
         let conf = report.conf();
         let raft: BTreeSet<MemberId> =
             conf.voters.iter().chain(&conf.learners).map(|id| MemberId(*id)).collect();

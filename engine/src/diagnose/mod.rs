@@ -7,7 +7,7 @@ mod compare;
 mod member;
 
 pub use compare::{Difference, compare};
-pub use member::{Evidence, Outcome, diagnose};
+pub use member::{Evidence, diagnose};
 
 use crate::finding::Finding;
 
@@ -22,6 +22,21 @@ pub enum Verdict {
     RecoverableWithLoss,
     /// The db is damaged: only parts of it can be read.
     SalvageOnly,
+    /// Nothing was ever stored.
+    Empty,
+}
+
+/// A way to read a member's files that gives a sound state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As every command reads them.
+    Plain,
+    /// The db alone.
+    NoWal,
+    /// The log alone.
+    FromWal,
+    /// The log up to this raft index.
+    To(u64),
 }
 
 impl Verdict {
@@ -32,6 +47,7 @@ impl Verdict {
             Verdict::Recoverable => "recoverable",
             Verdict::RecoverableWithLoss => "recoverable-with-loss",
             Verdict::SalvageOnly => "salvage-only",
+            Verdict::Empty => "empty",
         }
     }
 }
@@ -43,6 +59,6 @@ pub struct Diagnosis {
     pub verdict: Verdict,
     /// What was found, the worst first.
     pub findings: Vec<Finding>,
-    /// Flags that make `save` and `restore` read what can be read; `None` when they would refuse.
-    pub flags: Option<Vec<String>>,
+    /// How the files can be read, the best way first; none where only salvage reads them.
+    pub ways: Vec<Way>,
 }

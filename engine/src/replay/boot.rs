@@ -7,16 +7,48 @@ use crate::{
     pb::{entry::Decoded, raftpb},
     schema::{MetaRecords, meta::ConfState},
     snapfile::{self, SnapfileName},
-    wal::{IndexGap, Log, LogEnd, LoggedEntry},
+    wal::{At, Damage, IndexGap, Log, LogEnd, LoggedEntry},
 };
 
-/// How far entries are applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which entries of the log are applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Commit {
-    /// Only entries that the member's files prove to be committed.
+    /// Only entries that the member's own files prove to be committed.
     Known,
-    /// All entries of the log: what a single voter commits when it starts.
+    /// Every entry of the log. A member writes its commit index to disk late, so a client may have been told of any of them.
+    #[default]
     All,
+}
+
+/// Where the entries that are applied end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Until {
+    /// Which entries count.
+    pub commit: Commit,
+    /// Raft index of the last entry to apply; `None` for no limit.
+    pub to: Option<u64>,
+}
+
+/// The db that entries are applied to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// The member's db.
+    Db,
+    /// The db that came with the leader's snapshot at this raft index and was not taken over yet.
+    Received(u64),
+    /// An empty db: the log has every entry since the first.
+    Empty,
+}
+
+/// Where a damaged log stops being readable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Where.
+    pub at: At,
+    /// How.
+    pub damage: Damage,
+    /// Raft index of the last entry before it; 0 when there is none.
+    pub good_to: u64,
 }
 
 /// A snapfile that was read.
@@ -37,16 +69,6 @@ pub enum BootError {
     NoLog {
         /// Where it should be.
         wal_dir: std::path::PathBuf,
-    },
-    /// The log is damaged, and a server would refuse it.
-    #[error("the log is damaged at {at}: {damage}; entries up to {good_to} are good")]
-    Damaged {
-        /// Where.
-        at: crate::wal::At,
-        /// How.
-        damage: crate::wal::Damage,
-        /// Index of the last good entry.
-        good_to: u64,
     },
     /// Entries are missing.
     #[error(transparent)]
@@ -69,6 +91,51 @@ pub enum BootError {
         /// Index of the snapshot the log starts from.
         start: u64,
     },
+    /// There is no usable db, and the log does not reach back to the first entry.
+    #[error(
+        "there is no usable db, and the log does not begin at entry 1 but behind entry {start}"
+    )]
+    NoBase {
+        /// Index behind which the log begins.
+        start: u64,
+    },
+    /// A restore made the log: what was restored is in no entry.
+    #[error(
+        "a restore made this log: what was restored is in no entry, and the db that held it is missing or older"
+    )]
+    RestoredLog {
+        /// Index of the last entry that the restore wrote.
+        index: u64,
+    },
+    /// The db has more revisions than the log's entries can have made.
+    #[error(
+        "the db is at revision {revision} and says that it contains entries up to {consistent_index}, which make at most \
+         revision {}: the db was restored, and the log is the old one", consistent_index.saturating_add(1)
+    )]
+    OtherHistory {
+        /// Revision of the db.
+        revision: i64,
+        /// Consistent index of the db.
+        consistent_index: u64,
+    },
+    /// The db contains more entries than are wanted.
+    #[error(
+        "the db contains entries up to {db}: the state at entry {to} needs a log that begins at entry 1"
+    )]
+    DbAhead {
+        /// Consistent index of the db.
+        db: u64,
+        /// Index of the last entry that is wanted.
+        to: u64,
+    },
+    /// There is no such entry.
+    #[error("the log ends at entry {last}; there is no entry {to}")]
+    NoEntry {
+        /// Index of the log's last entry.
+        last: u64,
+        /// Index of the last entry that is wanted.
+        to: u64,
+    },
     /// The log ends before what was committed.
     #[error(
         "entries up to {committed} were committed, the log ends at {last}: its end is missing, or it belongs to another db"
@@ -86,14 +153,21 @@ pub enum BootError {
 pub struct Boot<'a> {
     /// The line whose rules apply.
     pub line: Line,
-    /// Index of the snapshot the log is read from; 0 for its beginning.
+    /// What entries are applied to.
+    pub base: Base,
+    /// Index behind which entries are read; 0 for the log's beginning.
     pub start: u64,
-    /// Raft's configuration there.
+    /// Index of the snapshot a server would start from; 0 for none. Greater than `start` where the db is older
+    /// than that snapshot and the log has the entries between.
+    pub snapshot: u64,
+    /// Raft's configuration at `snapshot`.
     pub start_conf: raftpb::ConfState,
-    /// JSON of the v2 store there, up to 3.6.
+    /// JSON of the v2 store at `start`, up to 3.6.
     pub v2_store: Option<Vec<u8>>,
-    /// Entries behind the snapshot.
+    /// Entries behind `start`.
     pub entries: Vec<LoggedEntry<'a>>,
+    /// Where the log is damaged; entries behind that are not among `entries`.
+    pub broken: Option<Broken>,
 }
 
 /// How far entries are applied, and why.
@@ -101,6 +175,8 @@ pub struct Boot<'a> {
 pub struct Target {
     /// The choice that was made.
     pub commit: Commit,
+    /// The end that was asked for.
+    pub to: Option<u64>,
     /// Index up to which entries are applied.
     pub index: u64,
     /// Index up to which they are known to be committed.
@@ -109,48 +185,117 @@ pub struct Target {
     pub last: u64,
     /// Raft's configuration at `known`.
     pub conf: ConfState,
+    /// Whether this member is the only voter: it commits every entry of its log when it starts.
+    pub alone: bool,
+}
+
+/// The snapshot a server would start from.
+struct Chosen<'s> {
+    index: u64,
+    conf: raftpb::ConfState,
+    content: Option<&'s raftpb::Snapshot>,
 }
 
 impl<'a> Boot<'a> {
-    /// Decides where a server would start. Source: etcd `bootstrap.go`.
+    /// Decides where a server would start, on a db that says `db` of itself; `None` where there is no usable one.
+    /// Source: etcd `bootstrap.go`.
+    ///
+    /// Servers refuse a db that is older than the snapshot they start from. Where the log has the entries between,
+    /// nothing is missing, and entries are applied from the db's index on.
     ///
     /// # Errors
-    /// When there is no log, it is damaged, or entries are missing.
+    /// When there is no log, or entries are missing.
     pub fn new(
         files: &MemberFiles,
         log: &Log<'a>,
-        meta: &MetaRecords,
+        db: Option<&MetaRecords>,
         snapfiles: &[ReadSnapfile],
     ) -> Result<Self, BootError> {
+        let line = Self::line(files, log, db)?;
+        let chosen = Chosen::of(log, line, snapfiles);
+        let contained = db.map(|meta| meta.consistent_index.unwrap_or_default());
+        let received = files.received.iter().any(|(index, _)| *index == chosen.index);
+        let (base, start) = match contained {
+            Some(contained) if contained >= chosen.index => (Base::Db, chosen.index),
+            _ if received => (Base::Received(chosen.index), chosen.index),
+            Some(contained) if log.entries_behind(contained).is_ok() => (Base::Db, contained),
+            Some(db) => return Err(BootError::DbBehind { db, start: chosen.index }),
+            None if log.begins_at_first() => (Base::Empty, 0),
+            None => {
+                let before = |logged: &LoggedEntry<'_>| logged.entry.index.saturating_sub(1);
+                let start = log.entries.first().map_or(chosen.index, before);
+                return Err(BootError::NoBase { start });
+            }
+        };
+        if let Some(index) = log.restored()
+            && !matches!(base, Base::Received(_))
+            && contained.unwrap_or_default() < index
+        {
+            return Err(BootError::RestoredLog { index });
+        }
+        Self::on(base, start, line, log, chosen)
+    }
+
+    /// Decides how the state is made from the log alone, on an empty db.
+    ///
+    /// # Errors
+    /// When there is no log, or it does not begin at entry 1.
+    pub fn from_log(
+        files: &MemberFiles,
+        log: &Log<'a>,
+        db: Option<&MetaRecords>,
+        snapfiles: &[ReadSnapfile],
+    ) -> Result<Self, BootError> {
+        let line = Self::line(files, log, db)?;
+        let chosen = Chosen::of(log, line, snapfiles);
+        if !log.begins_at_first() {
+            let before = |logged: &LoggedEntry<'_>| logged.entry.index.saturating_sub(1);
+            let start = log.entries.first().map_or(chosen.index, before);
+            return Err(BootError::NoBase { start });
+        }
+        Self::on(Base::Empty, 0, line, log, chosen)
+    }
+
+    fn line(
+        files: &MemberFiles,
+        log: &Log<'_>,
+        db: Option<&MetaRecords>,
+    ) -> Result<Line, BootError> {
         if files.segments.is_empty() {
             return Err(BootError::NoLog { wal_dir: files.wal_dir.clone() });
         }
-        if let LogEnd::Damaged(at, damage) = &log.end {
-            let good_to = log.last_index().unwrap_or_default();
-            return Err(BootError::Damaged { at: *at, damage: damage.clone(), good_to });
-        }
-        let line = Line::detect(meta, log);
-        let valid = |name: &SnapfileName| {
-            log.valid_snapshots().any(|mark| (mark.term(), mark.index()) == (name.term, name.index))
-        };
-        // 3.7 reads no snapfile; where an older server could not read one, it takes the next.
-        let snapfile = snapfiles.iter().filter(|file| valid(&file.name)).find_map(|file| {
-            let content = file.content.as_ref().ok()?;
-            Some((file.name.index, content))
-        });
-        let (start, snapshot) = if line >= Line::V3_7 {
-            (log.valid_snapshots().next_back().map_or(0, |mark| mark.index()), None)
-        } else {
-            snapfile.map_or((0, None), |(index, content)| (index, Some(content)))
-        };
-        let marked = log.valid_snapshots().rev().find(|mark| mark.index() == start);
-        let start_conf = marked
-            .and_then(|mark| mark.conf_state.clone())
-            .or_else(|| snapshot?.metadata.clone()?.conf_state)
-            .unwrap_or_default();
+        Ok(db.map_or_else(
+            || Line::detect(&MetaRecords::default(), log),
+            |meta| Line::detect(meta, log),
+        ))
+    }
+
+    fn on(
+        base: Base,
+        start: u64,
+        line: Line,
+        log: &Log<'a>,
+        chosen: Chosen<'_>,
+    ) -> Result<Self, BootError> {
         let entries = log.entries_behind(start)?;
-        let v2_store = snapshot.and_then(|snapshot| snapshot.data.clone());
-        Ok(Self { line, start, start_conf, v2_store, entries })
+        let broken = match &log.end {
+            LogEnd::Damaged(at, damage) => {
+                let good_to = log.last_index().unwrap_or_default();
+                Some(Broken { at: *at, damage: damage.clone(), good_to })
+            }
+            LogEnd::Clean(_) | LogEnd::Torn(_) => None,
+        };
+        let at_start = chosen.content.filter(|_| start == chosen.index);
+        Ok(Self {
+            line,
+            base,
+            start,
+            snapshot: chosen.index,
+            start_conf: chosen.conf,
+            v2_store: at_start.and_then(|snapshot| snapshot.data.clone()),
+            entries,
+            broken,
+        })
     }
 
     /// Index of the last entry.
@@ -158,47 +303,62 @@ impl<'a> Boot<'a> {
         self.start.saturating_add(self.entries.len() as u64)
     }
 
-    /// Whether the db is older than the snapshot the log starts from: then the db that came with the
-    /// snapshot takes its place.
-    pub fn needs_received(&self, consistent_index: u64) -> bool {
-        self.start > consistent_index
+    /// Whether a server refuses to start because the db is missing, or older than the snapshot it would start from,
+    /// although the log has every entry that is needed.
+    pub fn is_refused(&self) -> bool {
+        self.snapshot > self.start
     }
 
     /// Decides how far entries are applied to a db that contains those up to `consistent_index`.
     ///
     /// # Errors
-    /// When db and log do not meet.
+    /// When db and log do not meet, or there is no entry where they should end.
     pub fn target(
         &self,
         log: &Log<'_>,
         consistent_index: u64,
-        commit: Option<Commit>,
+        until: Until,
     ) -> Result<Target, BootError> {
-        if self.needs_received(consistent_index) {
+        if self.start > consistent_index {
             return Err(BootError::DbBehind { db: consistent_index, start: self.start });
         }
-        let last = self.last();
-        let known = log.hard_state.commit().max(consistent_index).max(self.start);
+        let mut last = self.last();
+        let mut known = log.hard_state.commit().max(consistent_index).max(self.snapshot);
+        if self.broken.is_some() {
+            // What was committed behind the damage is lost with it.
+            last = last.max(consistent_index);
+            known = known.min(last);
+        }
         if known > last {
             return Err(BootError::LogBehind { committed: known, last });
         }
         let conf = self.conf_at(known);
         let own = log.metadata.map(|metadata| metadata.node_id());
-        // Whoever votes alone commits everything it has.
         let alone = own.is_some_and(|own| conf.voters == [own]);
-        let commit = commit.unwrap_or(if alone { Commit::All } else { Commit::Known });
-        let index = match commit {
-            Commit::Known => known,
-            Commit::All => last,
+        let mut index = match until.commit {
+            // Whoever votes alone commits everything it has.
+            Commit::Known if !alone => known,
+            Commit::Known | Commit::All => last,
         };
-        Ok(Target { commit, index, known, last, conf })
+        if let Some(to) = until.to {
+            if to > last {
+                return Err(BootError::NoEntry { last, to });
+            }
+            if to < consistent_index {
+                return Err(BootError::DbAhead { db: consistent_index, to });
+            }
+            index = index.min(to);
+        }
+        let (commit, to) = (until.commit, until.to);
+        Ok(Target { commit, to, index, known, last, conf, alone })
     }
 
-    /// Raft's configuration once entries up to `index` are applied.
+    /// Raft's configuration once entries up to `index` are applied, where that is not before `snapshot`.
     fn conf_at(&self, index: u64) -> ConfState {
         let mut members = membership::Membership::default();
         members.begin(None, &self.start_conf);
-        for logged in self.entries.iter().filter(|logged| logged.entry.index <= index) {
+        let within = self.snapshot.saturating_add(1)..=index;
+        for logged in self.entries.iter().filter(|logged| within.contains(&logged.entry.index)) {
             let kind = logged.entry.r#type.unwrap_or_default();
             if kind != raftpb::EntryType::Normal as i32
                 && let Decoded::ConfChange(change) = Decoded::new(kind, logged.entry.data)
@@ -207,5 +367,30 @@ impl<'a> Boot<'a> {
             }
         }
         members.conf_state().clone()
+    }
+}
+
+impl<'s> Chosen<'s> {
+    /// The snapshot a server of `line` would start from.
+    fn of(log: &Log<'_>, line: Line, snapfiles: &'s [ReadSnapfile]) -> Self {
+        let valid = |name: &SnapfileName| {
+            log.valid_snapshots().any(|mark| (mark.term(), mark.index()) == (name.term, name.index))
+        };
+        // 3.7 reads no snapfile; where an older server could not read one, it takes the next.
+        let snapfile = snapfiles.iter().filter(|file| valid(&file.name)).find_map(|file| {
+            let content = file.content.as_ref().ok()?;
+            Some((file.name.index, content))
+        });
+        let (index, content) = if line >= Line::V3_7 {
+            (log.valid_snapshots().next_back().map_or(0, |mark| mark.index()), None)
+        } else {
+            snapfile.map_or((0, None), |(index, content)| (index, Some(content)))
+        };
+        let marked = log.valid_snapshots().rev().find(|mark| mark.index() == index);
+        let conf = marked
+            .and_then(|mark| mark.conf_state.clone())
+            .or_else(|| content?.metadata.clone()?.conf_state)
+            .unwrap_or_default();
+        Self { index, conf, content }
     }
 }

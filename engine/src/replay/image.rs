@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Error, State};
+use super::{Error, Line, State};
 use crate::{
     bolt::{
         Db,
@@ -29,6 +29,9 @@ pub fn patch(db: &Db<'_>, state: State<'_>) -> Result<Patched, Error> {
     meta_records.extend(
         state.meta_records().into_iter().map(|(key, value)| (key.as_bytes().to_vec(), value)),
     );
+    if let Some(version) = first_storage_version(&state) {
+        meta_records.insert(meta::STORAGE_VERSION.as_bytes().to_vec(), version.into_bytes());
+    }
     for (name, records) in state.small_buckets() {
         patch.replace_bucket(name.as_bytes(), BucketOptions::default(), records)?;
     }
@@ -44,6 +47,17 @@ pub fn patch(db: &Db<'_>, state: State<'_>) -> Result<Patched, Error> {
         patch.append(bucket::KEY.as_bytes(), &written.key.encode(), &written.value)?;
     }
     Ok(patch.finish()?)
+}
+
+/// The storage version that a server writes to a db it has just made, without an entry: the cluster's, from 3.6 on.
+/// Source: etcd `server/etcdserver/version/monitor.go`, `UpdateStorageVersionIfNeeded`.
+fn first_storage_version(state: &State<'_>) -> Option<String> {
+    let text = state.membership().cluster_version()?;
+    let version = meta::Version::parse(text)?;
+    let made_now =
+        state.meta().consistent_index.is_none() && state.meta().storage_version.is_none();
+    let kept = state.line() >= Line::V3_6 && (version.major, version.minor) >= (3, 6);
+    (made_now && kept).then(|| text.to_owned())
 }
 
 /// A compaction mark as bucket `meta` holds it.

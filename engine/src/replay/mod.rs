@@ -7,6 +7,7 @@
 
 pub mod alarm;
 pub mod auth;
+mod base;
 mod boot;
 mod error;
 mod files;
@@ -20,9 +21,10 @@ mod run;
 mod state;
 pub mod txn;
 
-pub use boot::{Boot, BootError, Commit, ReadSnapfile, Target};
+pub use base::empty_db;
+pub use boot::{Base, Boot, BootError, Broken, Commit, ReadSnapfile, Target, Until};
 pub use error::{Error, Refusal};
 pub use files::RaftFiles;
 pub use line::Line;
-pub use run::{Replayed, Report, replay};
+pub use run::{Notable, NotableKind, Replayed, Report, replay};
 pub use state::{Outcome, Records, State};

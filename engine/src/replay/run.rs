@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Boot, BootError, Error, Line, Outcome, Refusal, State,
-    boot::{Commit, Target},
+    Base, Boot, BootError, Error, Line, Outcome, Refusal, State,
+    boot::{Broken, Target, Until},
     image,
 };
 use crate::{
     bolt::{Db, Error as BoltError, patch::Patched},
     ids::MemberId,
-    pb::entry::Decoded,
+    mvcc::KeySpace,
+    pb::{entry::Decoded, raftpb},
     progress::Progress,
     schema::{MetaRecords, Store, members, meta::ConfState},
     wal::{Log, LogEnd},
@@ -19,11 +20,31 @@ use crate::{
 /// Refused entries that are kept by name; the others are counted.
 const KEPT: usize = 1000;
 
+/// An entry that is not known to be committed and does more than write keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notable {
+    /// Raft index of the entry.
+    pub index: u64,
+    /// What it does.
+    pub what: NotableKind,
+}
+
+/// What an entry does besides writing keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotableKind {
+    /// It drops history before this revision.
+    Compaction(i64),
+    /// It changes the membership of the cluster.
+    Membership,
+}
+
 /// What was applied.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The line whose rules were followed.
     pub line: Line,
+    /// What entries were applied to.
+    pub base: Base,
     /// Index of the last entry the db contained.
     pub consistent_index: u64,
     /// How far entries were applied, and why.
@@ -41,6 +62,14 @@ pub struct Report {
     pub removed_self: Option<u64>,
     /// How the log ends.
     pub end: LogEnd,
+    /// Where the log is damaged; what it said behind that is lost.
+    pub broken: Option<Broken>,
+    /// Index of the snapshot a server would start from and refuse the db for, because the db is missing or older.
+    pub refused_at: Option<u64>,
+    /// Revision of the store once the last entry that is known to be committed is applied.
+    pub revision_committed: i64,
+    /// Entries not known to be committed that do more than write keys; the first of them.
+    pub notable: Vec<Notable>,
 }
 
 /// A db that was brought up to date.
@@ -60,7 +89,7 @@ pub fn replay(
     db: &Db<'_>,
     log: &Log<'_>,
     boot: &Boot<'_>,
-    commit: Option<Commit>,
+    until: Until,
     progress: &dyn Progress,
 ) -> Result<Replayed, Error> {
     let store = Store::new(*db);
@@ -69,9 +98,14 @@ pub fn replay(
     if let Some(member) = foreign(&store, log, boot)? {
         return Err(BootError::Foreign { member }.into());
     }
-    let target = boot.target(log, consistent_index, commit)?;
+    let target = boot.target(log, consistent_index, until)?;
+    let revision = KeySpace::open(&store)?.current_revision();
+    if boot.base == Base::Db && contradicts(log, consistent_index, revision) {
+        return Err(BootError::OtherHistory { revision, consistent_index }.into());
+    }
     let mut report = Report {
         line: boot.line,
+        base: boot.base,
         consistent_index,
         target,
         applied: 0,
@@ -80,14 +114,18 @@ pub fn replay(
         resalted: BTreeSet::new(),
         removed_self: None,
         end: log.end.clone(),
+        broken: boot.broken.clone(),
+        refused_at: boot.is_refused().then_some(boot.snapshot),
+        revision_committed: revision,
+        notable: Vec::new(),
     };
-    if report.target.index <= consistent_index {
+    if report.target.index <= consistent_index && boot.base != Base::Empty {
         return Ok(Replayed { patched: None, report });
     }
     progress.begin("keys", db.size_bytes());
     let mut state = State::load(&store, boot.line, progress)?;
     let own = log.metadata.map(|metadata| MemberId(metadata.node_id()));
-    state.membership_mut().begin(own, &boot.start_conf);
+    state.membership_mut().begin(own, &conf_at_start(boot, &meta));
     if let Some(v2_store) = &boot.v2_store {
         state.membership_mut().begin_v2(v2_store);
     }
@@ -108,7 +146,9 @@ pub fn replay(
             continue;
         }
         report.applied += 1;
-        match state.apply(entry.index, entry.term, &decoded)? {
+        let outcome = state.apply(entry.index, entry.term, &decoded)?;
+        report.note(entry.index, &decoded, &outcome, state.keys().revision());
+        match outcome {
             Outcome::Applied => {}
             Outcome::Refused(refusal) => {
                 report.refused += 1;
@@ -127,9 +167,28 @@ pub fn replay(
     Ok(Replayed { patched: Some(patched), report })
 }
 
+/// Raft's configuration at the entry behind which `boot` reads entries.
+fn conf_at_start(boot: &Boot<'_>, db: &MetaRecords) -> raftpb::ConfState {
+    if boot.start >= boot.snapshot {
+        return boot.start_conf.clone();
+    }
+    let conf = db.conf_state.clone().unwrap_or_default();
+    raftpb::ConfState { voters: conf.voters, learners: conf.learners, ..Default::default() }
+}
+
+/// Whether a db at `revision` that contains entries up to `consistent_index` cannot come from `log`.
+///
+/// An entry makes at most one revision, and an empty store is at revision 1. A db that a restore made has more; its
+/// own log says so with the mark of a snapshot. A log without such a mark belongs to another history.
+fn contradicts(log: &Log<'_>, consistent_index: u64, revision: i64) -> bool {
+    let marked = log.snapshots.iter().any(|mark| (1..=consistent_index).contains(&mark.index()));
+    let most = i64::try_from(consistent_index).unwrap_or(i64::MAX).saturating_add(1);
+    log.entries.first().is_some_and(|first| first.entry.index == 1) && !marked && revision > most
+}
+
 /// The member the log names, if the db knows members and not this one.
 ///
-/// A restore by etcd 3.4 leaves the old cluster's members in the db, so that nothing follows from it there.
+/// A restore by etcd 3.4 leaves the old cluster's members in the db until the member has booted.
 fn foreign(
     store: &Store<'_>,
     log: &Log<'_>,
@@ -140,13 +199,50 @@ fn foreign(
     let listed = members::members(store)?.records;
     let known = listed.iter().any(|member| member.id == own)
         || members::removed(store)?.records.contains(&own);
-    Ok((boot.line > Line::V3_4 && !listed.is_empty() && !known).then_some(own))
+    let left_by_restore = boot.line == Line::V3_4 && log.restored().is_some();
+    Ok((!left_by_restore && !listed.is_empty() && !known).then_some(own))
 }
 
 impl Report {
     /// Raft's configuration as far as it is known to be committed.
     pub fn conf(&self) -> &ConfState {
         &self.target.conf
+    }
+
+    /// Raft index of the last entry in the state that is shown.
+    pub fn applied_to(&self) -> u64 {
+        self.removed_self.unwrap_or(self.target.index).max(self.consistent_index)
+    }
+
+    /// Entries in the state that is shown of which the member's own files do not prove that they are committed; 0 for
+    /// a single voter, which commits what it has.
+    pub fn entries_uncommitted(&self) -> u64 {
+        if self.target.alone { 0 } else { self.applied_to().saturating_sub(self.target.known) }
+    }
+
+    /// Entries of the log that were left out, because they are not known to be committed or lie behind the wanted end.
+    pub fn left_out(&self) -> u64 {
+        self.target.last.saturating_sub(self.applied_to())
+    }
+
+    /// Notes what the entry at `index` did, once it is applied and the store is at `revision`.
+    fn note(&mut self, index: u64, entry: &Decoded, outcome: &Outcome, revision: i64) {
+        if index <= self.target.known || self.target.alone {
+            self.revision_committed = revision;
+            return;
+        }
+        let what = match entry {
+            _ if matches!(outcome, Outcome::Refused(_)) => return,
+            Decoded::ConfChange(_) => NotableKind::Membership,
+            Decoded::Request(request) => match &request.compaction {
+                Some(compaction) => NotableKind::Compaction(compaction.revision),
+                None => return,
+            },
+            Decoded::Empty | Decoded::V2(_) | Decoded::Unknown => return,
+        };
+        if self.notable.len() < KEPT {
+            self.notable.push(Notable { index, what });
+        }
     }
 }
 

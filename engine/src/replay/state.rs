@@ -68,6 +68,11 @@ impl<'a> State<'a> {
         })
     }
 
+    /// The line whose rules apply.
+    pub fn line(&self) -> Line {
+        self.line
+    }
+
     /// The key space.
     pub fn keys(&self) -> &KeyValues<'a> {
         &self.keys

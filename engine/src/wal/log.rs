@@ -96,6 +96,8 @@ pub struct Log<'a> {
     pub metadata: Option<Metadata>,
     /// The last hard state; all zero when there is none.
     pub hard_state: HardState,
+    /// The first hard state of the first segment that was read.
+    pub first_state: Option<HardState>,
     /// All marks of snapshots, in order.
     pub snapshots: Vec<Snapshot>,
     /// All entries, in the order in which they were written.
@@ -118,6 +120,7 @@ pub struct IndexGap {
 struct Read<'a> {
     metadata: Option<Metadata>,
     hard_state: Option<HardState>,
+    first_state: Option<HardState>,
     snapshots: Vec<Snapshot>,
     entries: Vec<LoggedEntry<'a>>,
     /// Running checksum its crc record carries; `None` when it does not begin with one.
@@ -143,6 +146,7 @@ impl<'a> Log<'a> {
             segments: segments.iter().map(|segment| segment.name).collect(),
             metadata: None,
             hard_state: HardState::default(),
+            first_state: None,
             snapshots: Vec::new(),
             entries: Vec::new(),
             end: LogEnd::Clean(nowhere),
@@ -194,6 +198,9 @@ impl<'a> Log<'a> {
         }
         self.metadata = own;
         self.hard_state = read.hard_state.unwrap_or(self.hard_state);
+        if before.is_none() {
+            self.first_state = read.first_state;
+        }
         self.snapshots.extend(read.snapshots);
         self.entries.extend(read.entries);
         let (end, goes_on) = match (read.end, read.error) {
@@ -253,6 +260,7 @@ impl<'a> Read<'a> {
         let mut read = Read {
             metadata: None,
             hard_state: None,
+            first_state: None,
             snapshots: Vec::new(),
             entries: Vec::new(),
             first_crc: None,
@@ -296,7 +304,10 @@ impl<'a> Read<'a> {
                 Some(_) => {}
                 None => self.metadata = Some(metadata),
             },
-            Payload::State(state) => self.hard_state = Some(state),
+            Payload::State(state) => {
+                self.first_state = self.first_state.or(Some(state));
+                self.hard_state = Some(state);
+            }
             Payload::Snapshot(snapshot) => self.snapshots.push(snapshot),
             Payload::Entry(_) | Payload::Crc => {}
         }

@@ -18,6 +18,7 @@ mod encode;
 mod error;
 pub mod frame;
 mod log;
+mod origin;
 mod record;
 mod segment;
 

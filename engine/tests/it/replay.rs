@@ -8,7 +8,7 @@ use etcdsnap_engine::{
     limits::Limits,
     mvcc::{HashKv, KeySpace, hash_kv},
     progress::Silent,
-    replay::{Boot, Commit, Line, RaftFiles, Report, replay},
+    replay::{Boot, Commit, Line, RaftFiles, Report, Until, replay},
     schema::{MetaRecords, Store},
     snapshot::{Image, verify},
     source::{Access, FaultGuard, Source},
@@ -17,7 +17,7 @@ use etcdsnap_engine::{
 use crate::members::{facts, unpack};
 
 /// The member in `member` as it would be after a restart.
-pub fn replayed(member: &Path, commit: Option<Commit>) -> (Source, Report) {
+pub fn replayed(member: &Path, commit: Commit) -> (Source, Report) {
     let access = Access::Map(FaultGuard::install().unwrap());
     let files = MemberFiles::list(member, None).unwrap();
     let source = Source::open(&files.db, access).unwrap();
@@ -26,8 +26,8 @@ pub fn replayed(member: &Path, commit: Option<Commit>) -> (Source, Report) {
     let outcome = {
         let db = Image::split(source.bytes()).db(Limits::default()).unwrap();
         let (meta, _) = MetaRecords::read(&Store::new(db)).unwrap();
-        let boot = Boot::new(&files, &log, &meta, &raft.snapfiles()).unwrap();
-        replay(&db, &log, &boot, commit, &Silent).unwrap()
+        let boot = Boot::new(&files, &log, Some(&meta), &raft.snapfiles()).unwrap();
+        replay(&db, &log, &boot, Until { commit, to: None }, &Silent).unwrap()
     };
     raft.check().unwrap();
     let source = match &outcome.patched {
@@ -51,7 +51,7 @@ fn crashed_members_have_the_hash_their_server_had_after_a_restart() {
         ("crashed-37", Line::V3_7),
     ] {
         let dir = unpack(name);
-        let (source, report) = replayed(&dir.path().join("data/member"), None);
+        let (source, report) = replayed(&dir.path().join("data/member"), Commit::All);
         let server = &facts(name)["after_restart"]["hashkv"];
         let ours = hash(&source);
         assert_eq!(Some(u64::from(ours.hash)), server["hash"].as_u64(), "{name}: {report:?}");
@@ -87,7 +87,7 @@ fn members_of_clusters_and_clean_ones_have_the_hash_of_the_live_server() {
         ("authon-36", "data"),
     ] {
         let dir = unpack(name);
-        let (source, report) = replayed(&dir.path().join(data).join("member"), None);
+        let (source, report) = replayed(&dir.path().join(data).join("member"), Commit::All);
         let server = &facts(name)["hashkv"]["hash"];
         assert_eq!(
             Some(u64::from(hash(&source).hash)),
@@ -95,7 +95,7 @@ fn members_of_clusters_and_clean_ones_have_the_hash_of_the_live_server() {
             "{name}/{data}: {report:?}"
         );
         let several = name.starts_with("cluster3");
-        assert_eq!(report.target.commit == Commit::Known, several, "{name}/{data}");
+        assert_eq!(report.target.alone, !several, "{name}/{data}");
         assert_eq!(report.conf().voters.len(), if several { 2 } else { 1 }, "{name}/{data}");
     }
 }
@@ -104,7 +104,7 @@ fn members_of_clusters_and_clean_ones_have_the_hash_of_the_live_server() {
 fn a_removed_member_ends_at_its_removal() {
     for name in ["cluster3-35", "cluster3-36"] {
         let dir = unpack(name);
-        let (_, report) = replayed(&dir.path().join("n2/member"), Some(Commit::All));
+        let (_, report) = replayed(&dir.path().join("n2/member"), Commit::All);
         let own = report.conf();
         assert_eq!((own.voters.len(), own.learners.len()), (2, 1), "{name}: {report:?}");
     }

@@ -193,7 +193,7 @@ fn page_of(place: &Place, page_size: u64, store: Option<&Store<'_>>) -> Option<u
 /// The files behind `input`, hashed side by side.
 fn files(context: &Context, input: &Input) -> Result<Vec<FileFact>> {
     let mut paths = vec![input.located().db.clone()];
-    if let Some((member, _)) = input.member() {
+    if let Some(member) = input.files() {
         paths.extend(member.snapfiles.iter().rev().map(|(_, path)| path.clone()));
         paths.extend(member.segments.iter().map(|(_, path)| path.clone()));
     }

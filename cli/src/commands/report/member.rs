@@ -7,7 +7,9 @@ use super::{
     gather::DbFacts,
     page::{grouped, several, strange},
 };
-use crate::input::{Input, WalFacts};
+use etcdsnap_engine::member::WalFacts;
+
+use crate::input::Input;
 
 /// The section on members and the log.
 pub fn member(input: &Input, db: &DbFacts<'_>) -> Markup {
@@ -71,7 +73,7 @@ fn log(input: &Input, db: &DbFacts<'_>) -> Markup {
             Some(LogEnd::Damaged(at, damage)) => p.lead { span.no { "Damaged" } " at " (strange(at.to_string().as_bytes())) ": " (strange(damage.to_string().as_bytes())) },
             _ => {},
         }
-        @if let Some((files, _)) = input.member() {
+        @if let Some(files) = input.files() {
             p.lead {
                 (several(wal.segments as u64, "segment", "segments")) ", "
                 (several(files.snapfiles.len() as u64, "snapfile", "snapfiles"))

@@ -94,7 +94,8 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     // The file as it is: what the WAL adds is applied to what was saved.
     let reading = Reading { no_wal: true, ..Reading::default() };
     let input = Input::open(context, &args.path, &reading)?;
-    if input.located().member.is_none() && (args.source_wal_dir.is_some() || args.commit.is_some())
+    if input.located().member.is_none()
+        && (args.source_wal_dir.is_some() || args.commit != args::Commit::All)
     {
         return Err(anyhow!(
             "{}: --source-wal-dir and --commit are for a data dir or a member dir",

@@ -12,10 +12,7 @@ use etcdsnap_engine::{
 };
 
 use super::Context;
-use crate::{
-    args::{self, Commit},
-    input::Input,
-};
+use crate::{args, input::Input};
 
 /// What became of the WAL.
 pub enum Applied {
@@ -82,19 +79,16 @@ pub fn apply(
         Db::from_bytes(saved.bytes(), Limits::default()).context("read back what was saved")?;
     let (meta, _) = MetaRecords::read(&Store::new(db))?;
     let index = meta.consistent_index.unwrap_or_default();
-    let boot = match Boot::new(&files, &log, &meta, &raft.snapfiles()) {
+    let boot = match Boot::new(&files, &log, Some(&meta), &raft.snapfiles()) {
         Ok(boot) => boot,
         Err(error) => return not(saved, error.to_string()),
     };
-    if boot.needs_received(index) {
+    if boot.base != replay::Base::Db {
         let why = format!("it begins behind entry {index}, the last one the db has");
         return not(saved, why);
     }
-    let commit = args.commit.map(|commit| match commit {
-        Commit::Known => replay::Commit::Known,
-        Commit::All => replay::Commit::All,
-    });
-    let replayed = match replay::replay(&db, &log, &boot, commit, &context.ui) {
+    let until = replay::Until { commit: args.commit.into(), to: None };
+    let replayed = match replay::replay(&db, &log, &boot, until, &context.ui) {
         Ok(replayed) => replayed,
         Err(replay::Error::Bolt(bolt::Error::Interrupted)) => {
             return Err(bolt::Error::Interrupted.into());

@@ -1,0 +1,189 @@
+//! An opened input: what was read, what became of the log, and whether the files held still.
+
+use super::{Error, Lacking, NotReplayed};
+use crate::{
+    bolt::{self, Db},
+    datadir::{Kind, Located, MemberFiles},
+    finding::Finding,
+    limits::Limits,
+    pb::etcdserverpb::Metadata,
+    replay::{RaftFiles, Report},
+    snapshot::{Image, Trailer},
+    source::Source,
+    wal::LogEnd,
+};
+
+/// What a path names, opened.
+#[derive(Debug)]
+pub struct Opened {
+    pub(super) located: Located,
+    /// What is shown.
+    pub(super) source: Source,
+    /// The database file, where what is shown was made without it.
+    pub(super) unused: Option<Source>,
+    pub(super) raft: Option<Raft>,
+}
+
+/// The raft files of a member, and what became of them.
+#[derive(Debug)]
+pub(super) struct Raft {
+    pub files: RaftFiles,
+    pub member: MemberFiles,
+    pub facts: WalFacts,
+    pub db: DbState,
+    pub state: State,
+    /// What was found in the database file, where that is not what is shown.
+    pub findings: Vec<Finding>,
+}
+
+/// What became of the log.
+#[derive(Debug)]
+pub(super) enum State {
+    /// It was applied.
+    Replayed(Box<Report>),
+    /// The db is damaged, and nothing was applied to it.
+    DbDamaged,
+    /// It could not be applied.
+    Failed(NotReplayed),
+}
+
+/// What state a member's database file is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DbState {
+    /// Pages, records and history are sound, as far as they were looked at.
+    Sound,
+    /// There is no such file.
+    Missing,
+    /// The file has no byte that is not zero.
+    Blank,
+    /// No meta page can be chosen.
+    Unreadable,
+    /// Pages or records are damaged.
+    Damaged,
+}
+
+/// What the log says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct WalFacts {
+    /// Index of the first entry.
+    pub first_index: Option<u64>,
+    /// Index of the last entry.
+    pub last_index: Option<u64>,
+    /// Commit index of the last hard state.
+    pub commit: Option<u64>,
+    /// Number of segments.
+    pub segments: usize,
+    /// How it ends.
+    pub end: Option<LogEnd>,
+    /// Whose it is.
+    pub metadata: Option<Metadata>,
+    /// Whether it has every entry since the first.
+    pub begins_at_first: bool,
+    /// Index of the last entry that a restore wrote, where a restore made the log.
+    pub restored: Option<u64>,
+}
+
+impl Opened {
+    /// The files behind the path.
+    pub fn located(&self) -> &Located {
+        &self.located
+    }
+
+    /// What kind of input it is.
+    pub fn kind(&self) -> Kind {
+        match (&self.located.member, self.image().trailer()) {
+            (Some((kind, _)), _) => *kind,
+            (None, Trailer::Present(_)) => Kind::Snapshot,
+            (None, Trailer::Absent | Trailer::Odd { .. }) => Kind::Db,
+        }
+    }
+
+    /// Its bytes, database and trailer told apart. Of a member, the state it has with its log applied.
+    pub fn image(&self) -> Image<'_> {
+        Image::split(self.source.bytes())
+    }
+
+    /// All bytes of the file, whatever stands behind the database included; with the log applied where that was done.
+    pub fn bytes(&self) -> &[u8] {
+        self.source.bytes()
+    }
+
+    /// Bytes of the file, whatever stands behind the database included.
+    pub fn file_size(&self) -> u64 {
+        self.located.db.metadata().map_or(self.source.bytes().len() as u64, |file| file.len())
+    }
+
+    /// Its database, whatever became of its log.
+    ///
+    /// # Errors
+    /// When no meta page can be chosen.
+    pub fn database(&self) -> Result<Db<'_>, bolt::Error> {
+        self.image().db(Limits::default())
+    }
+
+    /// What was applied of the log; `None` when it was not looked at or could not be applied.
+    pub fn report(&self) -> Option<&Report> {
+        match &self.raft.as_ref()?.state {
+            State::Replayed(report) => Some(report),
+            State::DbDamaged | State::Failed(_) => None,
+        }
+    }
+
+    /// Why the log was not applied, although it should have been.
+    pub fn not_replayed(&self) -> Option<&NotReplayed> {
+        match &self.raft.as_ref()?.state {
+            State::Failed(why) => Some(why),
+            State::Replayed(_) | State::DbDamaged => None,
+        }
+    }
+
+    /// Whether the log was not applied because the db is damaged.
+    pub fn is_db_damaged(&self) -> bool {
+        self.raft.as_ref().is_some_and(|raft| matches!(raft.state, State::DbDamaged))
+    }
+
+    /// What was found in the database file and cannot be seen in the state that is shown.
+    pub fn file_findings(&self) -> &[Finding] {
+        self.raft.as_ref().map_or(&[], |raft| &raft.findings)
+    }
+
+    /// What state the member's database file is in; `None` when the log was not looked at.
+    pub fn db_state(&self) -> Option<DbState> {
+        self.raft.as_ref().map(|raft| raft.db)
+    }
+
+    /// The files of the member, when its log was looked at.
+    pub fn files(&self) -> Option<&MemberFiles> {
+        self.raft.as_ref().map(|raft| &raft.member)
+    }
+
+    /// The raft files, opened, when they were looked at.
+    pub fn raft_files(&self) -> Option<&RaftFiles> {
+        self.raft.as_ref().map(|raft| &raft.files)
+    }
+
+    /// What the log says of itself, when it was looked at.
+    pub fn wal(&self) -> Option<&WalFacts> {
+        self.raft.as_ref().map(|raft| &raft.facts)
+    }
+
+    /// Why what is shown lacks entries: the log is damaged before its end, and no earlier end was asked for.
+    pub fn lacking(&self) -> Option<Lacking> {
+        let report = self.report().filter(|report| report.target.to.is_none())?;
+        report.broken.clone().map(Lacking)
+    }
+
+    /// To be asked before any answer is shown: every byte came from the files, and they held still.
+    ///
+    /// # Errors
+    /// [`Error::Moved`] otherwise.
+    pub fn check(&self) -> Result<(), Error> {
+        let raft = self.raft.as_ref().map_or(Ok(()), |raft| raft.files.check());
+        let unused = self.unused.as_ref().map_or(Ok(()), Source::check);
+        self.source
+            .check()
+            .and(unused)
+            .and(raft)
+            .map_err(|source| Error::Moved { path: self.located.db.clone(), source })
+    }
+}
