@@ -56,7 +56,7 @@ pub fn read(segment: &[u8], offset: u64) -> Frame<'_> {
 
 fn whole<'a>(raw: Raw<'a>, start: usize, word: u64) -> Option<Frame<'a>> {
     let pad = if word & PADDED != 0 { (word >> PAD_SHIFT) & PAD_MASK } else { 0 };
-    let len = usize::try_from(word & LEN_MASK).ok()?;
+    let len = usize::try_from(length(word)).ok()?;
     let padded_len = len.checked_add(usize::try_from(pad).ok()?)?;
     let body_start = start.checked_add(usize::try_from(WORD_BYTES).ok()?)?;
     let padded = raw.slice(body_start, padded_len)?;
@@ -78,14 +78,33 @@ pub fn is_torn(offset: u64, padded: &[u8]) -> bool {
         .any(|piece| !piece.is_empty() && piece.iter().all(|&byte| byte == 0))
 }
 
+/// Whether the sector at `offset` was never written from there to its end. `rest` are the bytes from `offset` on.
+pub fn is_unwritten(offset: u64, rest: &[u8]) -> bool {
+    let to_end = SECTOR_BYTES - offset % SECTOR_BYTES;
+    let sector = rest.get(..usize::try_from(to_end).unwrap_or(usize::MAX)).unwrap_or(rest);
+    sector.iter().all(|&byte| byte == 0)
+}
+
+/// Bytes of a record, without padding, that a length word gives it.
+pub fn length(word: u64) -> u64 {
+    word & LEN_MASK
+}
+
+/// The length word of a record of `len` bytes.
+pub fn word(len: usize) -> u64 {
+    let len = len as u64;
+    match len.wrapping_neg() % WORD_BYTES {
+        0 => len,
+        pad => len | PADDED | pad << PAD_SHIFT,
+    }
+}
+
 /// Appends `body` as a frame.
 pub fn write(out: &mut Vec<u8>, body: &[u8]) {
-    let len = body.len() as u64;
-    let pad = len.wrapping_neg() % WORD_BYTES;
-    let word = if pad == 0 { len } else { len | PADDED | pad << PAD_SHIFT };
-    out.extend_from_slice(&word.to_le_bytes());
+    let pad = body.len().wrapping_neg() % 8;
+    out.extend_from_slice(&word(body.len()).to_le_bytes());
     out.extend_from_slice(body);
-    out.extend(std::iter::repeat_n(0, usize::try_from(pad).unwrap_or_default()));
+    out.extend(std::iter::repeat_n(0, pad));
 }
 
 #[cfg(test)]

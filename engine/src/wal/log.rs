@@ -2,8 +2,12 @@
 
 use rayon::prelude::*;
 
+use super::behind::{self, Behind, Stop};
+use super::frame::{self, Frame};
+use super::search::leading_zeros;
 use super::{End, Error, Kind, Payload, Record, Records, SegmentName, Tail};
 use crate::pb::{etcdserverpb::Metadata, raftpb::HardState, walpb::Snapshot, wire::EntryRef};
+use crate::raw::Raw;
 
 /// A segment file's name and bytes.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +49,8 @@ pub struct LoggedEntry<'a> {
 pub enum LogEnd {
     /// Behind a whole record.
     Clean(At),
-    /// Inside a record that a crash cut short. A server repairs that: it cuts the segment here.
+    /// Inside a record that a crash cut short, or before sectors that never reached the disk. A server cuts the
+    /// segment here, with what [`Log::behind`] tells of: sectors of one write reach the disk in any order.
     Torn(At),
     /// At something no crash explains. A server refuses the log; what is before is good.
     Damaged(At, Damage),
@@ -58,9 +63,35 @@ pub enum Damage {
     /// A record is wrong.
     #[error(transparent)]
     Record(#[from] Error),
+    /// A length word is wrong: whole records stand behind it. A crash does not do that. Servers of 3.5 to 3.7 take it
+    /// for a write cut short and cut the segment here, silently and with all that stands behind; 3.4 does so when the
+    /// length is below 10 MiB, and refuses the log otherwise.
+    #[error("the length word says {}; {}", length_said(*says, *left), behind_said(*records, *entries))]
+    Length {
+        /// Bytes that the length word gives its record.
+        says: u64,
+        /// Bytes of the segment behind the length word.
+        left: u64,
+        /// Whole records behind it, its own among them where its data is proven; in all segments.
+        records: u64,
+        /// Smallest and greatest index of the entries among them.
+        entries: Option<(u64, u64)>,
+    },
+    /// The length word before counts its padding wrong, so that the next frame is not where it leads. Servers do as with
+    /// a wrong length, or refuse the log.
+    #[error("the record before counts its padding wrong; {}", behind_said(*records, *entries))]
+    Padding {
+        /// Whole records behind, in all segments.
+        records: u64,
+        /// Smallest and greatest index of the entries among them.
+        entries: Option<(u64, u64)>,
+    },
     /// A record is cut short in a segment that others follow.
     #[error("a record is cut short, and it is not in the last segment")]
     Cut,
+    /// A segment holds no record, not even the first one that each has, and others follow it.
+    #[error("the segment holds no record, and it is not the last one")]
+    Empty,
     /// A segment does not go on where the one before ends.
     #[error(
         "the segment begins with checksum {found:08x}, the one before ends with {expected:08x}"
@@ -87,6 +118,25 @@ pub enum Damage {
     },
 }
 
+fn length_said(says: u64, left: u64) -> String {
+    let bytes = if says == 1 { "byte" } else { "bytes" };
+    if says > left {
+        format!("{says} {bytes}, {left} are left")
+    } else {
+        format!("{says} {bytes}, which is wrong")
+    }
+}
+
+fn behind_said(records: u64, entries: Option<(u64, u64)>) -> String {
+    let (one, verb) = if records == 1 { ("", "stands") } else { ("s", "stand") };
+    let entries = match entries {
+        None => String::new(),
+        Some((first, last)) if first == last => format!(" with entry {first}"),
+        Some((first, last)) => format!(" with entries {first} to {last}"),
+    };
+    format!("{records} whole record{one}{entries} {verb} behind it")
+}
+
 /// The records of a log, up to where it ends or is damaged.
 #[derive(Clone, Debug)]
 pub struct Log<'a> {
@@ -104,6 +154,8 @@ pub struct Log<'a> {
     pub entries: Vec<LoggedEntry<'a>>,
     /// How it ends.
     pub end: LogEnd,
+    /// What stands behind the end, where that is not the end of the files.
+    pub behind: Option<Behind<'a>>,
 }
 
 /// An entry for which the log has no predecessor.
@@ -117,20 +169,56 @@ pub struct IndexGap {
 }
 
 /// What one segment holds.
-struct Read<'a> {
-    metadata: Option<Metadata>,
-    hard_state: Option<HardState>,
+#[derive(Clone, Debug)]
+pub(super) struct Read<'a> {
+    pub metadata: Option<Metadata>,
+    pub hard_state: Option<HardState>,
     first_state: Option<HardState>,
-    snapshots: Vec<Snapshot>,
-    entries: Vec<LoggedEntry<'a>>,
+    pub snapshots: Vec<Snapshot>,
+    pub entries: Vec<LoggedEntry<'a>>,
+    /// How many records of all kinds.
+    pub records: u64,
     /// Running checksum its crc record carries; `None` when it does not begin with one.
-    first_crc: Option<u32>,
-    last_crc: u32,
+    pub first_crc: Option<u32>,
+    pub last_crc: u32,
     /// Another member's metadata, behind a first.
-    conflict: Option<(u64, Metadata)>,
-    end: End,
+    pub conflict: Option<(u64, Metadata)>,
+    pub end: End,
     error: Option<Error>,
 }
+
+impl Default for Read<'_> {
+    fn default() -> Self {
+        Self {
+            metadata: None,
+            hard_state: None,
+            first_state: None,
+            snapshots: Vec::new(),
+            entries: Vec::new(),
+            records: 0,
+            first_crc: None,
+            last_crc: 0,
+            conflict: None,
+            end: End::Clean { offset: 0 },
+            error: None,
+        }
+    }
+}
+
+/// How far a segment belongs to the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Joined {
+    /// All of it.
+    Whole,
+    /// Up to where its reading ended.
+    Partly,
+    /// Not at all.
+    Refused,
+}
+
+/// Bytes behind the end of the newest segment that are looked at for a sign that more was written. What a crash loses
+/// is a part of one write; looking at all the zeros that a server allocates would cost more than reading the log.
+const LOST_WRITE_BYTES: usize = 1 << 20;
 
 impl<'a> Log<'a> {
     /// Reads `segments`, in order of their names, in parallel.
@@ -140,7 +228,7 @@ impl<'a> Log<'a> {
             let tail = if at == newest { Tail::Newest } else { Tail::Closed };
             Read::of(segment.bytes, u32::try_from(at).unwrap_or(u32::MAX), tail)
         };
-        let reads: Vec<Read<'a>> = segments.par_iter().enumerate().map(read).collect();
+        let mut reads: Vec<Read<'a>> = segments.par_iter().enumerate().map(read).collect();
         let nowhere = At { segment: SegmentName { sequence: 0, index: 0 }, offset: 0 };
         let mut log = Log {
             segments: segments.iter().map(|segment| segment.name).collect(),
@@ -150,38 +238,44 @@ impl<'a> Log<'a> {
             snapshots: Vec::new(),
             entries: Vec::new(),
             end: LogEnd::Clean(nowhere),
+            behind: None,
         };
-        let mut before: Option<(SegmentName, u32)> = None;
-        for (segment, read) in segments.iter().zip(reads) {
-            let (name, crc) = (segment.name, read.last_crc);
-            if !log.join(name, before, read, segments.last().map(|last| last.name) == Some(name)) {
+        let mut stop = Stop { segment: 0, offset: 0, crc: 0 };
+        for (at, (segment, read)) in segments.iter().zip(&mut reads).enumerate() {
+            let before = segments.get(at.wrapping_sub(1)).map(|before| (before.name, stop.crc));
+            let joined = log.join(segment.name, before, read, at == newest);
+            if joined != Joined::Refused {
+                let crc = if read.records == 0 { stop.crc } else { read.last_crc };
+                stop = Stop { segment: at, offset: read.end.offset(), crc };
+            }
+            if joined != Joined::Whole {
                 break;
             }
-            before = Some((name, crc));
         }
+        log.look_behind(stop, segments, &reads);
         log
     }
 
-    /// Adds a segment's records; false when the log ends here.
+    /// Adds a segment's records.
     fn join(
         &mut self,
         name: SegmentName,
         before: Option<(SegmentName, u32)>,
-        read: Read<'a>,
+        read: &mut Read<'a>,
         newest: bool,
-    ) -> bool {
+    ) -> Joined {
         let at = |offset| At { segment: name, offset };
         if let Some((previous, crc)) = before {
             let expected = previous.sequence.wrapping_add(1);
             if name.sequence != expected {
                 self.end = LogEnd::Damaged(at(0), Damage::Missing { expected });
-                return false;
+                return Joined::Refused;
             }
             // A running value of 0 matches everything, as it does for a server.
             match read.first_crc {
                 Some(found) if crc != 0 && found != crc => {
                     self.end = LogEnd::Damaged(at(0), Damage::Chain { expected: crc, found });
-                    return false;
+                    return Joined::Refused;
                 }
                 _ => {}
             }
@@ -194,27 +288,75 @@ impl<'a> Log<'a> {
         if let Some((offset, own, found)) = conflict {
             let damage = Damage::Metadata { expected: own.node_id(), found: found.node_id() };
             self.end = LogEnd::Damaged(at(offset), damage);
-            return false;
+            return Joined::Refused;
         }
         self.metadata = own;
         self.hard_state = read.hard_state.unwrap_or(self.hard_state);
         if before.is_none() {
             self.first_state = read.first_state;
         }
-        self.snapshots.extend(read.snapshots);
-        self.entries.extend(read.entries);
-        let (end, goes_on) = match (read.end, read.error) {
+        self.snapshots.append(&mut read.snapshots);
+        self.entries.append(&mut read.entries);
+        let (end, joined) = match (read.end, read.error.take()) {
             (End::Damaged { offset }, Some(error)) => {
-                (LogEnd::Damaged(at(offset), Damage::Record(error)), false)
+                (LogEnd::Damaged(at(offset), Damage::Record(error)), Joined::Partly)
             }
-            (End::Torn { offset }, _) if newest => (LogEnd::Torn(at(offset)), false),
+            (End::Torn { offset }, _) if newest => (LogEnd::Torn(at(offset)), Joined::Partly),
             (End::Torn { offset } | End::Damaged { offset }, _) => {
-                (LogEnd::Damaged(at(offset), Damage::Cut), false)
+                (LogEnd::Damaged(at(offset), Damage::Cut), Joined::Partly)
             }
-            (End::Clean { offset }, _) => (LogEnd::Clean(at(offset)), true),
+            (End::Clean { offset: 0 }, _) if !newest => {
+                (LogEnd::Damaged(at(0), Damage::Empty), Joined::Partly)
+            }
+            (End::Clean { offset }, _) => (LogEnd::Clean(at(offset)), Joined::Whole),
         };
         self.end = end;
-        goes_on
+        joined
+    }
+
+    /// Looks for whole records behind the end, and judges the end by what is there.
+    fn look_behind(&mut self, stop: Stop, segments: &[Segment<'a>], reads: &[Read<'a>]) {
+        let Some(segment) = segments.get(stop.segment) else { return };
+        let at = At { segment: segment.name, offset: stop.offset };
+        let start = usize::try_from(stop.offset).unwrap_or(usize::MAX);
+        let rest = segment.bytes.get(start..).unwrap_or_default();
+        match self.end {
+            LogEnd::Clean(_) => {
+                let near = rest.get(..LOST_WRITE_BYTES).unwrap_or(rest);
+                // What is left of the last word cannot be a record.
+                if leading_zeros(near).saturating_add(8) > near.len() {
+                    return;
+                }
+            }
+            LogEnd::Damaged(_, Damage::Metadata { .. }) => return,
+            LogEnd::Torn(_) | LogEnd::Damaged(..) => {}
+        }
+        self.behind = behind::collect(self, stop, segments, reads);
+        let Some(behind) = &self.behind else { return };
+        let Some(gap) = behind.gaps.first() else { return };
+        let wrong_length = match (frame::read(segment.bytes, stop.offset), &self.end) {
+            // The record is whole, and its length word does not lead to its end.
+            (Frame::Whole { next, .. }, _) if gap.recovered.is_some() => next != gap.to.offset,
+            (_, _) if gap.recovered.is_some() => true,
+            // Sectors that never reached the disk are zeros to their end.
+            (_, LogEnd::Clean(_)) => !frame::is_unwritten(stop.offset, rest),
+            (Frame::Incomplete, LogEnd::Torn(_) | LogEnd::Damaged(_, Damage::Cut)) => true,
+            _ => false,
+        };
+        let records = behind.records;
+        let indexes = || behind.entries.iter().map(|logged| logged.entry.index);
+        let entries = indexes().min().zip(indexes().max());
+        let here = gap.to.segment == segment.name;
+        if here && !stop.offset.is_multiple_of(frame::WORD_BYTES) {
+            self.end = LogEnd::Damaged(at, Damage::Padding { records, entries });
+        } else if here && wrong_length {
+            let says = frame::length(Raw::new(rest).u64_le(0).unwrap_or_default());
+            let left = (rest.len() as u64).saturating_sub(frame::WORD_BYTES);
+            self.end = LogEnd::Damaged(at, Damage::Length { says, left, records, entries });
+        } else if matches!(self.end, LogEnd::Clean(_)) {
+            // A server takes the zeros for the end, and cuts the segment here as well.
+            self.end = LogEnd::Torn(at);
+        }
     }
 
     /// Index of the last entry written; `None` when there is none.
@@ -257,18 +399,7 @@ impl<'a> Log<'a> {
 impl<'a> Read<'a> {
     fn of(bytes: &'a [u8], segment: u32, tail: Tail) -> Self {
         let mut records = Records::new(bytes, 0, tail);
-        let mut read = Read {
-            metadata: None,
-            hard_state: None,
-            first_state: None,
-            snapshots: Vec::new(),
-            entries: Vec::new(),
-            first_crc: None,
-            last_crc: 0,
-            conflict: None,
-            end: End::Clean { offset: 0 },
-            error: None,
-        };
+        let mut read = Read::default();
         for record in records.by_ref() {
             let added = record.and_then(|record| {
                 read.add(&record, segment).inspect_err(|_| {
@@ -287,12 +418,14 @@ impl<'a> Read<'a> {
         read
     }
 
-    fn add(&mut self, record: &Record<'a>, segment: u32) -> Result<(), Error> {
+    /// Adds what a record says.
+    pub fn add(&mut self, record: &Record<'a>, segment: u32) -> Result<(), Error> {
         if record.kind == Kind::ENTRY {
             let offset = record.offset;
             let entry = EntryRef::decode(record.data.unwrap_or_default())
                 .map_err(|source| Error::Envelope { offset, source })?;
             self.entries.push(LoggedEntry { entry, segment, offset });
+            self.records += 1;
             return Ok(());
         }
         match record.payload()? {
@@ -311,6 +444,7 @@ impl<'a> Read<'a> {
             Payload::Snapshot(snapshot) => self.snapshots.push(snapshot),
             Payload::Entry(_) | Payload::Crc => {}
         }
+        self.records += 1;
         Ok(())
     }
 }

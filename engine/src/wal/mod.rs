@@ -14,14 +14,17 @@
 //!
 //! Nothing here opens files, knows requests or decides what is committed. Start reading at [`records`].
 
+mod behind;
 mod encode;
 mod error;
 pub mod frame;
 mod log;
 mod origin;
 mod record;
+mod search;
 mod segment;
 
+pub use behind::{Behind, Entries, Gap};
 pub use encode::Encoder;
 pub use error::Error;
 pub use log::{At, Damage, IndexGap, Log, LogEnd, LoggedEntry, Segment};

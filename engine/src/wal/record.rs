@@ -108,6 +108,15 @@ pub enum End {
     },
 }
 
+impl End {
+    /// Where reading ended.
+    pub fn offset(self) -> u64 {
+        match self {
+            Self::Clean { offset } | Self::Torn { offset } | Self::Damaged { offset } => offset,
+        }
+    }
+}
+
 /// Whether more segments follow the one that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {

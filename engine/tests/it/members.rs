@@ -31,6 +31,16 @@ pub fn unpack(name: &str) -> tempfile::TempDir {
     dir
 }
 
+/// Unpacks the case `name` of `testdata/cases` into a directory of its own.
+pub fn case(name: &str) -> tempfile::TempDir {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(format!("../testdata/cases/{name}/{name}.tar.zst"));
+    let dir = tempfile::tempdir().unwrap();
+    let mut archive = tar::Archive::new(zstd::Decoder::new(File::open(path).unwrap()).unwrap());
+    archive.unpack(dir.path()).unwrap();
+    dir
+}
+
 /// What the real tools said about the member `name`.
 pub fn facts(name: &str) -> serde_json::Value {
     let path =

@@ -8,7 +8,7 @@ use etcdsnap_engine::wal::{
 };
 use proptest::prelude::*;
 
-use crate::members::unpack;
+use crate::members::{case, unpack};
 
 /// How much of a log is cut and flipped.
 const LAST_BYTES: usize = 64 << 10;
@@ -127,7 +127,7 @@ fn a_flipped_byte_of_a_record_ends_the_log_before_it_and_one_of_its_padding_does
     for name in ["crashed-34", "crashed-35", "crashed-36", "crashed-37"] {
         let Tailed { mut bytes, places } = tail_of(name);
         let all = read(&bytes).last_index();
-        let (mut damaged, mut torn, mut harmless) = (0, 0, 0);
+        let (mut damaged, mut lengths, mut harmless) = (0, 0, 0);
         for place in places.iter().rev().take(LAST_RECORDS) {
             for at in place.start..place.end {
                 bytes[at] ^= 0x20;
@@ -143,12 +143,15 @@ fn a_flipped_byte_of_a_record_ends_the_log_before_it_and_one_of_its_padding_does
                         assert_eq!(log.last_index(), all, "{name}: byte {at} of {place:?}");
                         harmless += 1;
                     }
-                    LogEnd::Torn(end) => {
-                        // Only a length that leads beyond the file is taken for a write cut short.
+                    LogEnd::Damaged(end, Damage::Length { .. }) => {
+                        // The data stands whole behind a length word that is wrong, and more behind it.
                         assert!(word.contains(&at), "{name}: byte {at} of {place:?}");
                         assert_eq!(end.offset, place.start as u64);
                         assert_eq!(log.last_index(), good_to(&places, place.start));
-                        torn += 1;
+                        let across = log.entries_across_gaps(log.entries[0].entry.index - 1, 0);
+                        let last = across.unwrap().entries.last().map(|logged| logged.entry.index);
+                        assert_eq!(last, all, "{name}: byte {at} of {place:?}");
+                        lengths += 1;
                     }
                     LogEnd::Damaged(end, Damage::Record(_)) => {
                         assert!(end.offset >= place.start as u64, "{name}: byte {at} of {place:?}");
@@ -161,8 +164,28 @@ fn a_flipped_byte_of_a_record_ends_the_log_before_it_and_one_of_its_padding_does
                 bytes[at] ^= 0x20;
             }
         }
-        assert!(damaged > 1000 && torn > 100 && harmless > 10, "{damaged} {torn} {harmless}");
+        assert!(damaged > 1000 && lengths > 100 && harmless > 10, "{damaged} {lengths} {harmless}");
     }
+}
+
+/// Servers of 3.5.35 and 3.6.16 start on this log, cut it at the length word, and lose its last 21 entries.
+#[test]
+fn a_length_word_that_runs_past_the_segment_is_damage_where_records_stand_behind_it() {
+    let dir = case("wal-length-flip-35");
+    let wal = dir.path().join("d-flip3/member/wal/0000000000000000-0000000000000000.wal");
+    let bytes = fs::read(wal).unwrap();
+    let log = read(&bytes);
+    let LogEnd::Damaged(at, damage) = &log.end else { panic!("{:?}", log.end) };
+    assert_eq!((at.offset, log.last_index()), (0x5f0, Some(14)));
+    let message = "the length word says 268435504 bytes, 63998472 are left; \
+        42 whole records with entries 15 to 35 stand behind it";
+    assert_eq!(damage.to_string(), message);
+    let behind = log.behind.as_ref().unwrap();
+    assert_eq!((behind.entries.len(), behind.lost()), (21, Some(0)));
+    assert_eq!((behind.at, behind.gaps[0].recovered), (*at, Some(Kind::ENTRY)));
+    let across = log.entries_across_gaps(0, 0).unwrap();
+    let indexes: Vec<u64> = across.entries.iter().map(|logged| logged.entry.index).collect();
+    assert_eq!((indexes, across.missing), ((1..=35).collect(), vec![]));
 }
 
 #[test]
