@@ -106,7 +106,7 @@ pub enum Command {
     Status(Input),
     /// Everything that can be known without restoring: digest, page tree, key space, records, members.
     #[command(after_help = "Example:\n  etcdsnap verify backups/*.db")]
-    Verify(Inputs),
+    Verify(Verify),
     /// Write fresh data dirs that etcd boots from: one member's, or every member's of a new cluster.
     #[command(after_help = RESTORE_HELP)]
     Restore(Box<Restore>),
@@ -340,6 +340,17 @@ pub struct File {
     /// Accepted and without effect: pages are those of the db file.
     #[arg(long, hide = true)]
     pub no_wal: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// What is verified.
+    #[command(flatten)]
+    pub inputs: Inputs,
+    /// Compare the db of a data dir with the state that its log makes, where the log has every entry since the first.
+    #[arg(long, conflicts_with_all = ["no_wal", "from_wal"])]
+    pub against_wal: bool,
 }
 
 /// Several inputs.

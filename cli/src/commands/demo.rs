@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::{Context, doctor, info, restore, save, verify};
 use crate::{
-    args::{Doctor, Input, Inputs, Reading, Restore, Save},
+    args::{Doctor, Input, Inputs, Reading, Restore, Save, Verify},
     exit::Answer,
 };
 use anyhow::{Context as _, Result};
@@ -29,7 +29,10 @@ pub fn run(context: &Context) -> Result<Answer> {
     let (data, backup) = (data_dir.display(), snapshot.display());
     let now = Reading::default;
     let input = || Input { path: data_dir.clone(), reading: now() };
-    let inputs = |path: &Path| Inputs { paths: vec![path.to_path_buf()], reading: now() };
+    let inputs = |path: &Path| Verify {
+        inputs: Inputs { paths: vec![path.to_path_buf()], reading: now() },
+        against_wal: false,
+    };
     let doctor_args = Doctor { paths: vec![data_dir.clone()], wal_dir: None };
     step(&mut text, &format!("etcdsnap doctor {data}"), &doctor::run(context, &doctor_args)?);
     step(&mut text, &format!("etcdsnap info {data}"), &info::run(context, &input())?);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use etcdsnap_engine::{
     datadir,
-    diagnose::{Diagnosis, Difference, Evidence, Verdict, Way, compare, diagnose},
+    diagnose::{Diagnosis, Difference, Evidence, Verdict, Way, against_log, compare, diagnose},
     finding::Severity,
     limits::Limits,
     mvcc::KeySpace,
@@ -103,11 +103,16 @@ fn examine(context: &Context, path: &Path, reading: &Reading) -> Result<Examined
         ),
         None => None,
     };
+    let options = reading.options(Input::access(context)?);
+    let received = input.received(options.access, &context.ui)?;
+    let against = against_log(&input, &options, &context.ui)?;
     let diagnosis = diagnose(&Evidence {
         opened: &input,
         verification: verification.as_ref(),
         store: store.as_ref(),
         running: datadir::is_running(files),
+        against: against.as_ref(),
+        received: &received,
     })?;
     let sound = diagnosis.verdict < Verdict::SalvageOnly;
     let revision = match &store {
@@ -194,7 +199,7 @@ fn next(
         Some(Way::NoWal) => " --no-wal".to_owned(),
         Some(Way::FromWal) => " --from-wal".to_owned(),
         Some(Way::To(index)) => format!(" --to {index}"),
-        Some(Way::Plain) | None => String::new(),
+        Some(Way::Plain | Way::Received(_)) | None => String::new(),
     };
     next.push(format!("etcdsnap save --data-dir '{path}'{flags} /backup/night.db"));
     next.push("etcdsnap restore /backup/night.db --data-dir DIR --name NAME --initial-cluster … --initial-cluster-token NEW-TOKEN".to_owned());

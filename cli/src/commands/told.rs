@@ -46,7 +46,9 @@ pub fn replayed(report: &Report) -> Vec<String> {
             "warning: entry {index} removes this member from its cluster; nothing behind it was applied"
         ));
     }
-    if let LogEnd::Torn(at) = &report.end {
+    if let LogEnd::Torn(at) = &report.end
+        && report.unsynced == 0
+    {
         lines.push(format!(
             "note: the last WAL record, at {at}, was torn by the crash; it was never acknowledged"
         ));
@@ -86,11 +88,27 @@ pub fn uncertain(report: &Report) -> Vec<String> {
             ),
         });
     }
-    if let Some(broken) = &report.broken {
+    if report.unsynced > 0 {
         lines.push(format!(
-            "damage: the WAL at {}: {}; entries up to {} are used, what came behind is not",
-            broken.at, broken.damage, broken.good_to
+            "warning: the last write to the WAL reached the disk in part: {} behind a sector of zeros left out; a server \
+             cuts them off, and the member never acknowledged them",
+            output::count(report.unsynced, "entry is", "entries are")
         ));
+    }
+    if let Some(broken) = &report.broken {
+        let rest = match (broken.bridged, broken.behind) {
+            (true, _) => {
+                "the db contains what was lost there, and the entries behind it are used".to_owned()
+            }
+            (false, Some((first, last))) => format!(
+                "entries up to {} are used; entries {first} to {last} stand behind the damage and are lost with it",
+                broken.good_to
+            ),
+            (false, None) => {
+                format!("entries up to {} are used, what came behind is lost", broken.good_to)
+            }
+        };
+        lines.push(format!("damage: the WAL at {}: {}; {rest}", broken.at, broken.damage));
     }
     lines
 }

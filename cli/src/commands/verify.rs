@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use etcdsnap_engine::{
+    diagnose::{against_log, can_compare},
     finding::{Finding, Place, Severity},
     limits::Limits,
     snapshot::{Verification, verify},
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use super::Context;
 use crate::{
-    args::{Format, Inputs},
+    args::{self, Format, Reading},
     exit::{Answer, Exit, fail_code, say},
     input::{Input, ask},
     output::{self, FindingJson, Table, escape},
@@ -35,11 +36,17 @@ struct CheckJson<'a> {
 }
 
 /// Verifies each input in turn; the worst outcome decides the exit code.
-pub fn run(context: &Context, args: &Inputs) -> Result<Answer> {
+pub fn run(context: &Context, verify: &args::Verify) -> Result<Answer> {
+    let args = &verify.inputs;
     let mut answer = Answer::sound(String::new());
     for path in &args.paths {
         let verified = ask(context, path, &args.reading, |input| {
-            Ok((judged(context, input)?, input.located().member.is_some()))
+            let mut verification = judged(context, input)?;
+            if verify.against_wal {
+                let (detail, findings) = against(context, input, &args.reading)?;
+                verification.add("against-wal", detail, findings);
+            }
+            Ok((verification, input.located().member.is_some()))
         });
         match verified {
             Ok((verification, member)) => {
@@ -78,6 +85,23 @@ pub fn judged(context: &Context, input: &Input) -> Result<Verification> {
         verification.add("wal", detail, findings);
     }
     Ok(verification)
+}
+
+/// Holds the db of `input` against the state that its log makes.
+fn against(context: &Context, input: &Input, reading: &Reading) -> Result<(String, Vec<Finding>)> {
+    if !can_compare(input) {
+        return Ok((
+            "not compared: the log does not have every entry since the first".to_owned(),
+            Vec::new(),
+        ));
+    }
+    let options = reading.options(Input::access(context)?);
+    let found = against_log(input, &options, &context.ui)?;
+    let detail = match &found {
+        None => "the db is what the log's entries make".to_owned(),
+        Some(_) => "the db differs from what the log's entries make".to_owned(),
+    };
+    Ok((detail, found.into_iter().collect()))
 }
 
 /// What there is to say of a member's WAL; `None` when it was not looked at.

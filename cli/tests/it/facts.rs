@@ -33,6 +33,23 @@ pub fn unpack(name: &str) -> tempfile::TempDir {
     dir
 }
 
+/// A small input from `testdata/cases`, unpacked.
+pub fn case(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(testdata().join("cases").join(name)).unwrap() {
+        let path = entry.unwrap().path();
+        let file_name = path.file_stem().unwrap().to_owned();
+        let mut input = zstd::Decoder::new(File::open(&path).unwrap()).unwrap();
+        if Path::new(&file_name).extension().is_some_and(|extension| extension == "tar") {
+            tar::Archive::new(input).unpack(dir.path()).unwrap();
+        } else {
+            let mut output = File::create(dir.path().join(file_name)).unwrap();
+            std::io::copy(&mut input, &mut output).unwrap();
+        }
+    }
+    dir
+}
+
 pub fn facts(name: &str) -> Value {
     serde_json::from_slice(&fs::read(testdata().join(format!("members/{name}.json"))).unwrap())
         .unwrap()

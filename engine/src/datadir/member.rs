@@ -74,6 +74,16 @@ impl MemberFiles {
     }
 }
 
+/// Bytes of a file, or of all files below a directory; symbolic links are not followed.
+pub fn size_bytes(path: &Path) -> u64 {
+    let Ok(metadata) = path.symlink_metadata() else { return 0 };
+    if !metadata.is_dir() {
+        return metadata.len();
+    }
+    let below = fs::read_dir(path).into_iter().flatten().flatten();
+    below.map(|entry| size_bytes(&entry.path())).fold(0, u64::saturating_add)
+}
+
 /// Names and paths in a directory; none when there is no such directory.
 fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     let at = |source| Error::Io(IoError::at("list", directory)(source));

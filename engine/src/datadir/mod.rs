@@ -9,7 +9,7 @@ mod running;
 
 pub use foreign::{Foreign, foreign};
 pub use identity::{RaftIdentity, raft_identity};
-pub use member::MemberFiles;
+pub use member::{MemberFiles, size_bytes};
 pub use running::is_running;
 
 use std::path::{Path, PathBuf};

@@ -1,18 +1,14 @@
 //! One member.
 
-use std::collections::BTreeSet;
-
-use super::{Diagnosis, Verdict, Way};
+use super::{Diagnosis, Verdict, Way, contents, leftovers};
 use crate::{
     bolt,
     finding::{Finding, Place, Severity},
-    ids::MemberId,
-    member::{DbState, NotReplayed, Opened},
-    pb::etcdserverpb::AlarmType,
+    member::{DbState, Lacking, NotReplayed, Opened, ReceivedDb},
     replay::{Base, BootError, Error, NotableKind, Report},
-    schema::{Store, bucket, members, small},
+    schema::{Store, bucket},
     snapshot::Verification,
-    wal::LogEnd,
+    wal::{At, LogEnd},
 };
 
 /// What was gathered about a member.
@@ -26,6 +22,10 @@ pub struct Evidence<'e> {
     pub store: Option<&'e Store<'e>>,
     /// Whether a server has the files open; `None` when that is not known.
     pub running: Option<bool>,
+    /// Where the db differs from the state that its log makes.
+    pub against: Option<&'e Finding>,
+    /// What the databases hold that a leader sent.
+    pub received: &'e [ReceivedDb],
 }
 
 /// Judges a member.
@@ -41,32 +41,45 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Result<Diagnosis, bolt::Error> {
     }
     database(evidence, &mut found);
     log(evidence, &mut found);
-    files(evidence, &mut found);
+    if let Some(finding) = evidence.against {
+        let changed = finding.severity == Severity::Damage;
+        found.add(if changed { Verdict::Recoverable } else { Verdict::Healthy }, finding.clone());
+        if changed {
+            found.ways = vec![Way::FromWal, Way::Plain];
+        }
+    }
+    leftovers::files(evidence, &mut found);
     if let Some(store) = evidence.store
         && found.verdict < Verdict::SalvageOnly
     {
-        contents(evidence, store, &mut found)?;
+        contents::contents(evidence, store, &mut found)?;
     }
     Ok(found.finish())
 }
 
-struct Found {
+/// What has been found so far.
+pub(super) struct Found {
     findings: Vec<Finding>,
     verdict: Verdict,
     ways: Vec<Way>,
 }
 
 impl Found {
-    fn add(&mut self, verdict: Verdict, finding: Finding) {
+    pub(super) fn add(&mut self, verdict: Verdict, finding: Finding) {
         self.verdict = self.verdict.max(verdict);
         self.findings.push(finding);
     }
 
-    fn note(&mut self, code: &'static str, message: impl Into<String>) {
+    pub(super) fn note(&mut self, code: &'static str, message: impl Into<String>) {
         self.add(Verdict::Healthy, Finding::note(code, Place::File, message));
     }
 
-    fn warn(&mut self, verdict: Verdict, code: &'static str, message: impl Into<String>) {
+    pub(super) fn warn(
+        &mut self,
+        verdict: Verdict,
+        code: &'static str,
+        message: impl Into<String>,
+    ) {
         self.add(verdict, Finding::warning(code, Place::File, message));
     }
 
@@ -118,7 +131,7 @@ impl Found {
             "empty",
             "nothing was ever stored here: the db has no records, and the log has no entries",
         );
-        files(evidence, self);
+        leftovers::files(evidence, self);
     }
 }
 
@@ -131,16 +144,13 @@ fn database(evidence: &Evidence<'_>, found: &mut Found) {
     }
     let Some(verification) = evidence.verification else {
         found.ways.clear();
+        // Entries that were written since a restore can be read from its log.
+        let restored = opened.wal().is_some_and(|wal| wal.restored.is_some());
+        let lost = if restored { Verdict::RecoverableWithLoss } else { Verdict::SalvageOnly };
         match opened.db_state() {
-            Some(DbState::Missing) => {
-                found.damage(Verdict::SalvageOnly, "db-missing", "the db is missing");
-            }
+            Some(DbState::Missing) => found.damage(lost, "db-missing", "the db is missing"),
             Some(DbState::Blank) => {
-                found.damage(
-                    Verdict::SalvageOnly,
-                    "db-blank",
-                    "the db has no byte that is not zero",
-                );
+                found.damage(lost, "db-blank", "the db has no byte that is not zero");
             }
             _ => {
                 let message = "the db cannot be opened: no valid meta page";
@@ -202,25 +212,60 @@ fn replaced(opened: &Opened, found: &mut Found) {
 fn log(evidence: &Evidence<'_>, found: &mut Found) {
     let opened = evidence.opened;
     match opened.wal().and_then(|wal| wal.end.as_ref()) {
-        Some(LogEnd::Torn(at)) => found.note(
-            "torn-wal",
-            format!(
-                "the last WAL record, at {at}, was torn by the crash; it was never acknowledged"
-            ),
-        ),
+        Some(LogEnd::Torn(at)) => torn(opened, at, found),
         Some(LogEnd::Damaged(at, damage)) => {
-            let good = opened.wal().and_then(|wal| wal.last_index).unwrap_or_default();
-            let message = format!("{at}: {damage}; entries up to {good} are used");
-            found.damage(Verdict::RecoverableWithLoss, "wal-damaged", message);
-            found.ways = vec![Way::To(good)];
+            let broken = opened.report().and_then(|report| report.broken.clone());
+            let (verdict, message) = match broken {
+                Some(broken) => {
+                    found.ways = vec![Way::To(broken.good_to)];
+                    let lost = if broken.bridged {
+                        Verdict::Recoverable
+                    } else {
+                        Verdict::RecoverableWithLoss
+                    };
+                    (lost, Lacking(broken).to_string())
+                }
+                None => {
+                    let message = format!("the WAL is damaged at {at}: {damage}");
+                    (Verdict::RecoverableWithLoss, message)
+                }
+            };
+            found.damage(verdict, "wal-damaged", message);
         }
         Some(LogEnd::Clean(_)) | None => {}
+    }
+    let strangers = opened.strangers();
+    if !strangers.is_empty() {
+        let paths: Vec<String> = strangers.iter().map(|path| path.display().to_string()).collect();
+        let message = format!(
+            "files of two histories stand here, as a copy of one data dir over another leaves them: these belong to another \
+             history than the beginning of the log; move them away: {}",
+            paths.join(" ")
+        );
+        found.damage(Verdict::Recoverable, "mixed-histories", message);
     }
     match (opened.report(), opened.not_replayed()) {
         (Some(report), _) => replayed(opened, report, found),
         (None, Some(why)) => not_replayed(opened, why, found),
         (None, None) => {}
     }
+}
+
+/// A last write that reached the disk in part.
+fn torn(opened: &Opened, at: &At, found: &mut Found) {
+    let unsynced = opened.report().map_or(0, |report| report.unsynced);
+    if unsynced == 0 {
+        let message = format!(
+            "the last WAL record, at {at}, was torn by the crash; it was never acknowledged"
+        );
+        return found.note("torn-wal", message);
+    }
+    let entries = if unsynced == 1 { "entry stands" } else { "entries stand" };
+    let message = format!(
+        "the last write to the WAL reached the disk in part: {unsynced} {entries} behind a sector of zeros at {at}; a server \
+         cuts them off, and the member never acknowledged them"
+    );
+    found.warn(Verdict::Healthy, "unsynced-wal", message);
 }
 
 /// Why the log was not applied.
@@ -318,92 +363,4 @@ fn replayed(opened: &Opened, report: &Report, found: &mut Found) {
             ),
         );
     }
-}
-
-/// What lies about, and who has it open.
-fn files(evidence: &Evidence<'_>, found: &mut Found) {
-    if evidence.running == Some(true) {
-        let message = "a process holds a lock on these files: a server is running, and what is read may change underneath";
-        found.add(Verdict::Healthy, Finding::warning("running", Place::File, message));
-    }
-    let Some(files) = evidence.opened.files() else { return };
-    for path in &files.leftovers {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let (code, what) = if name.starts_with("db.tmp.") {
-            (
-                "interrupted-defrag",
-                "left by a defragmentation that was interrupted; the db is the old one",
-            )
-        } else if name.contains(".broken") {
-            ("broken-file", "set aside by a server as broken")
-        } else if name.starts_with("tmp") || name == "wal.tmp" {
-            ("partial-file", "left by something that was interrupted")
-        } else {
-            ("unknown-file", "no file of etcd's")
-        };
-        found.note(code, format!("{}: {what}", path.display()));
-    }
-    for (index, path) in &files.received {
-        found.note(
-            "received-db",
-            format!("{}: a db received from a leader, up to entry {index}", path.display()),
-        );
-    }
-}
-
-/// What the records say: members and alarms.
-fn contents(
-    evidence: &Evidence<'_>,
-    store: &Store<'_>,
-    found: &mut Found,
-) -> Result<(), bolt::Error> {
-    for alarm in small::alarms(store)?.records {
-        let place = Place::Record { bucket: bucket::ALARM, key: Vec::new() };
-        let member = MemberId(alarm.member_id);
-        match alarm.alarm() {
-            AlarmType::Nospace => found.add(
-                Verdict::Recoverable,
-                Finding::warning("nospace", place, format!("alarm NOSPACE of member {member}: the cluster refuses writes until it is compacted, defragmented and disarmed")),
-            ),
-            AlarmType::Corrupt => found.add(
-                Verdict::Recoverable,
-                Finding::warning("corrupt", place, format!("alarm CORRUPT of member {member}: members differ; compare all data dirs before one is used")),
-            ),
-            AlarmType::None => {}
-        }
-    }
-    let listed: BTreeSet<MemberId> =
-        members::members(store)?.records.into_iter().map(|member| member.id).collect();
-    let removed: BTreeSet<MemberId> = members::removed(store)?.records.into_iter().collect();
-    let own = evidence
-        .opened
-        .wal()
-        .and_then(|wal| wal.metadata)
-        .map(|metadata| MemberId(metadata.node_id()));
-    if let Some(own) = own.filter(|own| removed.contains(own)) {
-        let message = format!(
-            "member {own}, whose files these are, was removed from its cluster: the cluster went on without it"
-        );
-        found.add(Verdict::Recoverable, Finding::warning("removed", Place::File, message));
-    }
-    if let Some(report) = evidence.opened.report() {
-        let conf = report.conf();
-        let raft: BTreeSet<MemberId> =
-            conf.voters.iter().chain(&conf.learners).map(|id| MemberId(*id)).collect();
-        if own.is_some_and(|own| conf.learners.contains(&own.0)) {
-            found.note("learner", "this member is a learner: it may lag behind those that vote");
-        }
-        let place = || Place::Record { bucket: bucket::MEMBERS, key: Vec::new() };
-        for zombie in listed.difference(&raft) {
-            let message = format!(
-                "the db lists member {zombie}, raft does not: a zombie, as restores by etcd 3.4 and some 3.5 releases leave"
-            );
-            found.add(Verdict::Healthy, Finding::warning("zombie-member", place(), message));
-        }
-        for missing in raft.difference(&listed) {
-            let message = format!("raft has member {missing}, the db does not list it");
-            found.add(Verdict::Healthy, Finding::warning("missing-member", place(), message));
-        }
-    }
-    Ok(())
 }

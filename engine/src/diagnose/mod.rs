@@ -3,11 +3,17 @@
 //! [`diagnose`] judges one member from [`Evidence`] that was gathered before; [`compare`] says where two
 //! members of a cluster differ. Nothing here opens files.
 
+mod against;
 mod compare;
+mod contents;
+mod leftovers;
 mod member;
 
+pub use against::{AgainstError, against_log, can_compare};
 pub use compare::{Difference, compare};
 pub use member::{Evidence, diagnose};
+
+use std::path::PathBuf;
 
 use crate::finding::Finding;
 
@@ -27,7 +33,7 @@ pub enum Verdict {
 }
 
 /// A way to read a member's files that gives a sound state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
     /// As every command reads them.
     Plain,
@@ -37,6 +43,8 @@ pub enum Way {
     FromWal,
     /// The log up to this raft index.
     To(u64),
+    /// A db that a leader sent, in place of the member's files.
+    Received(PathBuf),
 }
 
 impl Verdict {

@@ -111,5 +111,18 @@ impl NotReplayed {
 
 /// A log is damaged before its end: what it said behind that is not in what is shown.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the WAL is damaged at {}: {}; entries up to {} are good, what came behind is lost", .0.at, .0.damage, .0.good_to)]
+#[error("the WAL is damaged at {}: {}; {}", .0.at, .0.damage, loss(.0))]
 pub struct Lacking(pub replay::Broken);
+
+fn loss(broken: &replay::Broken) -> String {
+    let good_to = broken.good_to;
+    match (broken.bridged, broken.behind) {
+        (true, _) => {
+            format!("the db contains what was lost there, and entries up to {good_to} are good")
+        }
+        (false, Some((first, last))) => {
+            format!("entries up to {good_to} are good, entries {first} to {last} are lost")
+        }
+        (false, None) => format!("entries up to {good_to} are good, what came behind is lost"),
+    }
+}

@@ -13,8 +13,11 @@ mod committed;
 mod error;
 mod open;
 mod opened;
+mod received;
+mod strangers;
 
 pub use committed::Committed;
 pub use error::{Error, Lacking, NotReplayed};
 pub use open::{Options, open, with};
 pub use opened::{DbState, Opened, WalFacts};
+pub use received::ReceivedDb;

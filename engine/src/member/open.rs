@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{
     DbState, Error, NotReplayed, Opened, WalFacts,
     opened::{Raft, State},
+    strangers::strangers,
 };
 use crate::{
     bolt,
@@ -86,7 +87,7 @@ pub fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<O
     let files = RaftFiles::open(&member, access).map_err(Error::Wal)?;
     let made = {
         let log = files.log();
-        let facts = facts(&member, &log);
+        let facts = facts(&member, &files, &log);
         let look = Look { member: &member, log: &log, snapfiles: files.snapfiles(), options };
         let made = look.make(file, progress)?;
         (facts, made)
@@ -129,7 +130,7 @@ fn open_db(path: &Path, access: Access) -> Result<Source, Error> {
     Source::open(path, access).map_err(|source| Error::Open { path: path.to_path_buf(), source })
 }
 
-fn facts(member: &MemberFiles, log: &Log<'_>) -> WalFacts {
+fn facts(member: &MemberFiles, raft: &RaftFiles, log: &Log<'_>) -> WalFacts {
     let any = !member.segments.is_empty();
     WalFacts {
         first_index: log.entries.first().map(|first| first.entry.index),
@@ -140,6 +141,7 @@ fn facts(member: &MemberFiles, log: &Log<'_>) -> WalFacts {
         metadata: log.metadata,
         begins_at_first: log.begins_at_first(),
         restored: log.restored(),
+        strangers: strangers(member, raft, log),
     }
 }
 

@@ -1,5 +1,7 @@
 //! An opened input: what was read, what became of the log, and whether the files held still.
 
+use std::path::PathBuf;
+
 use super::{Error, Lacking, NotReplayed};
 use crate::{
     bolt::{self, Db},
@@ -81,6 +83,8 @@ pub struct WalFacts {
     pub begins_at_first: bool,
     /// Index of the last entry that a restore wrote, where a restore made the log.
     pub restored: Option<u64>,
+    /// Segments and snapfiles that belong to another history than the beginning of the log.
+    pub strangers: Vec<PathBuf>,
 }
 
 impl Opened {

@@ -47,8 +47,12 @@ pub struct Broken {
     pub at: At,
     /// How.
     pub damage: Damage,
-    /// Raft index of the last entry before it; 0 when there is none.
+    /// Raft index of the last entry that can be used; 0 when there is none.
     pub good_to: u64,
+    /// First and last raft index of the entries that stand behind the damage and cannot be used.
+    pub behind: Option<(u64, u64)>,
+    /// Whether nothing is lost: the db contains what was damaged, and the entries behind it are used.
+    pub bridged: bool,
 }
 
 /// A snapfile that was read.
@@ -233,7 +237,8 @@ impl<'a> Boot<'a> {
         {
             return Err(BootError::RestoredLog { index });
         }
-        Self::on(base, start, line, log, chosen)
+        let contained = if base == Base::Db { contained.unwrap_or_default() } else { start };
+        Self::on(base, (start, contained), line, log, chosen)
     }
 
     /// Decides how the state is made from the log alone, on an empty db.
@@ -253,7 +258,7 @@ impl<'a> Boot<'a> {
             let start = log.entries.first().map_or(chosen.index, before);
             return Err(BootError::NoBase { start });
         }
-        Self::on(Base::Empty, 0, line, log, chosen)
+        Self::on(Base::Empty, (0, 0), line, log, chosen)
     }
 
     fn line(
@@ -272,18 +277,22 @@ impl<'a> Boot<'a> {
 
     fn on(
         base: Base,
-        start: u64,
+        (start, contained): (u64, u64),
         line: Line,
         log: &Log<'a>,
         chosen: Chosen<'_>,
     ) -> Result<Self, BootError> {
-        let entries = log.entries_behind(start)?;
-        let broken = match &log.end {
+        let (entries, broken) = match &log.end {
             LogEnd::Damaged(at, damage) => {
-                let good_to = log.last_index().unwrap_or_default();
-                Some(Broken { at: *at, damage: damage.clone(), good_to })
+                let (entries, bridged) = across(log, start, contained)?;
+                let last = entries.last().map_or(start, |last| last.entry.index);
+                let behind = log.behind.as_ref().filter(|_| !bridged);
+                let behind =
+                    behind.and_then(|behind| behind.first_index().zip(behind.last_index()));
+                let (at, damage) = (*at, damage.clone());
+                (entries, Some(Broken { at, damage, good_to: last, behind, bridged }))
             }
-            LogEnd::Clean(_) | LogEnd::Torn(_) => None,
+            LogEnd::Clean(_) | LogEnd::Torn(_) => (log.entries_behind(start)?, None),
         };
         let at_start = chosen.content.filter(|_| start == chosen.index);
         Ok(Self {
@@ -300,7 +309,7 @@ impl<'a> Boot<'a> {
 
     /// Index of the last entry.
     pub fn last(&self) -> u64 {
-        self.start.saturating_add(self.entries.len() as u64)
+        self.entries.last().map_or(self.start, |last| last.entry.index)
     }
 
     /// Whether a server refuses to start because the db is missing, or older than the snapshot it would start from,
@@ -324,7 +333,10 @@ impl<'a> Boot<'a> {
         }
         let mut last = self.last();
         let mut known = log.hard_state.commit().max(consistent_index).max(self.snapshot);
-        if self.broken.is_some() {
+        if let Some(broken) = &self.broken {
+            let behind = log.behind.as_ref().filter(|_| broken.bridged);
+            let state = behind.and_then(|behind| behind.hard_state);
+            known = known.max(state.map_or(0, |state| state.commit()));
             // What was committed behind the damage is lost with it.
             last = last.max(consistent_index);
             known = known.min(last);
@@ -336,9 +348,8 @@ impl<'a> Boot<'a> {
         let own = log.metadata.map(|metadata| metadata.node_id());
         let alone = own.is_some_and(|own| conf.voters == [own]);
         let mut index = match until.commit {
-            // Whoever votes alone commits everything it has.
-            Commit::Known if !alone => known,
-            Commit::Known | Commit::All => last,
+            Commit::Known => known,
+            Commit::All => last,
         };
         if let Some(to) = until.to {
             if to > last {
@@ -368,6 +379,22 @@ impl<'a> Boot<'a> {
         }
         members.conf_state().clone()
     }
+}
+
+/// The entries of a damaged log behind `start`, for a db that contains those up to `contained`; and whether they go on
+/// behind the damage, because the db contains what was lost in it.
+fn across<'a>(
+    log: &Log<'a>,
+    start: u64,
+    contained: u64,
+) -> Result<(Vec<LoggedEntry<'a>>, bool), IndexGap> {
+    let good = log.last_index().unwrap_or_default();
+    if let (Some(_), Ok(row)) = (&log.behind, log.entries_across_gaps(start, contained))
+        && row.entries.last().is_some_and(|last| last.entry.index > good.max(start))
+    {
+        return Ok((row.entries, true));
+    }
+    log.entries_behind(start).map(|entries| (entries, false))
 }
 
 impl<'s> Chosen<'s> {

@@ -3,9 +3,10 @@
 use super::ReadSnapfile;
 use crate::{
     datadir::MemberFiles,
+    pb::etcdserverpb::Metadata,
     snapfile,
     source::{Access, Error, Source},
-    wal::{Log, Segment, SegmentName},
+    wal::{Kind, Log, Payload, Segment, SegmentName, records},
 };
 
 /// Segments and snapfiles of a member, read-only.
@@ -57,5 +58,37 @@ impl RaftFiles {
         let segments = self.segments.iter().map(|(_, source)| source);
         let snapfiles = self.snapfiles.iter().map(|(_, source)| source);
         segments.chain(snapfiles).try_for_each(Source::check)
+    }
+}
+
+/// How a segment joins the one before: its name, whose it says it is, the running checksum at the end of the segment
+/// before, and the one it begins with.
+pub type Joint = (SegmentName, Option<Metadata>, Option<u32>, Option<u32>);
+
+impl RaftFiles {
+    /// How the segments join, in order. Each is read up to its first damage.
+    pub fn joints(&self) -> Vec<Joint> {
+        let mut before = None;
+        let mut joints = Vec::new();
+        for (name, source) in &self.segments {
+            let mut reader = records(source.bytes());
+            let mut crc = None;
+            let mut metadata = None;
+            for record in reader.by_ref() {
+                let Ok(record) = record else { break };
+                match record.kind {
+                    Kind::CRC if record.offset == 0 => crc = Some(record.crc),
+                    Kind::METADATA if metadata.is_none() => {
+                        if let Ok(Payload::Metadata(found)) = record.payload() {
+                            metadata = Some(found);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            joints.push((*name, metadata, before, crc));
+            before = Some(reader.crc());
+        }
+        joints
     }
 }

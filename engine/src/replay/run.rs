@@ -62,6 +62,8 @@ pub struct Report {
     pub removed_self: Option<u64>,
     /// How the log ends.
     pub end: LogEnd,
+    /// Entries behind a sector of zeros in the last write: never synced, and never acknowledged by this member.
+    pub unsynced: u64,
     /// Where the log is damaged; what it said behind that is lost.
     pub broken: Option<Broken>,
     /// Index of the snapshot a server would start from and refuse the db for, because the db is missing or older.
@@ -114,6 +116,7 @@ pub fn replay(
         resalted: BTreeSet::new(),
         removed_self: None,
         end: log.end.clone(),
+        unsynced: unsynced(log),
         broken: boot.broken.clone(),
         refused_at: boot.is_refused().then_some(boot.snapshot),
         revision_committed: revision,
@@ -165,6 +168,14 @@ pub fn replay(
     report.resalted = state.auth().resalted().clone();
     let patched = image::patch(db, state)?;
     Ok(Replayed { patched: Some(patched), report })
+}
+
+/// Entries behind a sector of zeros, where that is how the log ends.
+fn unsynced(log: &Log<'_>) -> u64 {
+    match (&log.end, &log.behind) {
+        (LogEnd::Torn(_), Some(behind)) => behind.entries.len() as u64,
+        _ => 0,
+    }
 }
 
 /// Raft's configuration at the entry behind which `boot` reads entries.

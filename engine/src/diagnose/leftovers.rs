@@ -1,0 +1,50 @@
+//! What lies about in a member's directories, and who has it open.
+
+use super::{
+    Verdict,
+    member::{Evidence, Found},
+};
+use crate::{
+    datadir::size_bytes,
+    finding::{Finding, Place},
+};
+
+/// What lies about, and who has it open.
+pub(super) fn files(evidence: &Evidence<'_>, found: &mut Found) {
+    if evidence.running == Some(true) {
+        let message = "a process holds a lock on these files: a server is running, and what is read may change underneath";
+        found.add(Verdict::Healthy, Finding::warning("running", Place::File, message));
+    }
+    let Some(files) = evidence.opened.files() else { return };
+    for path in &files.leftovers {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let (code, what) = if name.starts_with("db.tmp.") {
+            (
+                "interrupted-defrag",
+                "left by a defragmentation that was interrupted; the db is the old one",
+            )
+        } else if name.contains(".broken") {
+            ("broken-file", "set aside by a server as broken")
+        } else if name.starts_with("tmp") || name == "wal.tmp" {
+            ("partial-file", "left by something that was interrupted")
+        } else {
+            ("unknown-file", "no file of etcd's")
+        };
+        let bytes = size_bytes(path);
+        found.note(code, format!("{} ({bytes} bytes): {what}", path.display()));
+    }
+    for received in evidence.received {
+        let what = match received.contents {
+            Some((revision, keys)) => {
+                format!("revision {revision}, {keys} {}", if keys == 1 { "key" } else { "keys" })
+            }
+            None => "it cannot be read".to_owned(),
+        };
+        let message = format!(
+            "{}: a db that a leader sent, with entries up to {}: {what}",
+            received.path.display(),
+            received.index
+        );
+        found.note("received-db", message);
+    }
+}
