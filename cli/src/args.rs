@@ -184,6 +184,11 @@ pub enum Command {
     /// Write a copy to share in a bug report: same structure, sizes and revisions, no values.
     #[command(after_help = REDACT_HELP)]
     Redact(Redact),
+    /// Write a data dir of the same member whose db lists the members that raft has, and nothing else changed.
+    #[command(
+        after_help = "etcd 3.5.0 to 3.5.19 lost promotions of learners in the db, and restores by etcd 3.4 left members of the old cluster in it; etcd 3.6 refuses such a db. Mend every member's data dir before etcd 3.6 starts. Nothing is written when nothing is wrong.\n\nExample:\n  etcdsnap repair-membership /var/lib/etcd /var/lib/etcd.mended"
+    )]
+    RepairMembership(RepairMembership),
     /// One self-contained HTML page: verdict, page map, space, history, members, findings.
     #[command(
         after_help = "The page loads nothing and sends nothing. It shows keys, not values.\n\nExample:\n  etcdsnap report /var/lib/etcd -o report.html"
@@ -646,6 +651,21 @@ pub struct Redact {
     /// Accepted and without effect: the copy is of the db file.
     #[arg(long, hide = true)]
     pub no_wal: bool,
+}
+
+/// Arguments of `repair-membership`.
+#[derive(Debug, Args)]
+pub struct RepairMembership {
+    /// The data dir or member dir of a stopped member.
+    pub path: PathBuf,
+    /// The data dir to make; it must not exist.
+    pub out: PathBuf,
+    /// Say what is wrong and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where its WAL is.
+    #[command(flatten)]
+    pub reading: Reading,
 }
 
 /// Arguments of `report`.

@@ -5,7 +5,7 @@ use std::{io::Write as _, panic, process::ExitCode};
 use etcdsnap_engine::{
     bolt,
     member::{Lacking, NotReplayed},
-    mvcc, redact, restore, rewrite, snapshot,
+    mend, mvcc, redact, restore, rewrite, snapshot,
 };
 
 use crate::output::{Spool, for_terminal};
@@ -104,6 +104,8 @@ pub fn fail_code(error: &anyhow::Error) -> Exit {
             error.damage
         } else if cause.is::<Lacking>() {
             true
+        } else if let Some(error) = cause.downcast_ref::<mend::membership::Error>() {
+            matches!(error, mend::membership::Error::Unlisted { .. })
         } else {
             cause.downcast_ref::<bolt::Error>().is_some_and(bolt::Error::is_damage)
         }

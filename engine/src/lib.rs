@@ -10,6 +10,7 @@ pub mod finding;
 pub mod ids;
 pub mod limits;
 pub mod member;
+pub mod mend;
 pub mod mvcc;
 pub mod pb;
 pub mod progress;

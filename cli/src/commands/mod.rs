@@ -20,6 +20,7 @@ mod members;
 mod page;
 mod pages;
 mod redact;
+mod repair_membership;
 mod report;
 mod restore;
 mod salvage;
@@ -160,6 +161,7 @@ fn answer(context: &Context, command: Command) -> Result<Answer> {
         Command::Top(args) => top::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Redact(args) => redact::run(context, &args),
+        Command::RepairMembership(args) => repair_membership::run(context, &args),
         Command::Report(args) => report::run(context, &args),
         Command::Carve(args) => carve::run(context, &args),
         Command::Salvage(args) => salvage::run(context, &args),

@@ -44,6 +44,7 @@ mod limited;
 mod load;
 mod locked;
 mod logged;
+mod mended;
 mod numbers;
 mod oracles;
 mod ours;
@@ -99,6 +100,7 @@ fn main() {
     torn::trials(&mut suite);
     uncommitted::trials(&mut suite);
     promoted::trials(&mut suite);
+    mended::trials(&mut suite);
     salvaged::trials(&mut suite);
     carved::trials(&mut suite);
     if !arguments.list {

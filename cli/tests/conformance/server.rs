@@ -206,6 +206,11 @@ impl Member {
         bail!("{} does not come to rest", self.spec.line)
     }
 
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Ends the member without a chance to write anything more.
     pub fn sigkill(mut self) -> Result<()> {
         self.child.kill()?;

@@ -5,6 +5,7 @@ mod crashed;
 mod facts;
 mod golden;
 mod inside;
+mod mending;
 mod odd_dirs;
 mod places;
 mod redacting;

@@ -187,7 +187,7 @@ pub struct Target {
     pub known: u64,
     /// Index of the log's last entry.
     pub last: u64,
-    /// Raft's configuration at `known`.
+    /// Raft's configuration at `known`, or at `to` where that is earlier.
     pub conf: ConfState,
     /// Whether this member is the only voter: it commits every entry of its log when it starts.
     pub alone: bool,
@@ -344,7 +344,7 @@ impl<'a> Boot<'a> {
         if known > last {
             return Err(BootError::LogBehind { committed: known, last });
         }
-        let conf = self.conf_at(known);
+        let conf = self.conf_at(until.to.map_or(known, |to| known.min(to)));
         let own = log.metadata.map(|metadata| metadata.node_id());
         let alone = own.is_some_and(|own| conf.voters == [own]);
         let mut index = match until.commit {
