@@ -29,6 +29,12 @@ impl Deref for Input {
     }
 }
 
+impl From<Opened> for Input {
+    fn from(opened: Opened) -> Self {
+        Self(opened)
+    }
+}
+
 impl Input {
     /// Opens the database behind `path`, mapped or read, and applies its log unless told otherwise.
     pub fn open(context: &Context, path: &Path, reading: &Reading) -> Result<Self> {
@@ -120,6 +126,11 @@ impl Input {
                 .context(format!("{path}: see `etcdsnap verify`; {SALVAGE}")),
             _ => anyhow::Error::new(error).context(path.to_string()),
         }
+    }
+
+    /// What the engine opened.
+    pub fn into_opened(self) -> Opened {
+        self.0
     }
 
     /// How its files are read.

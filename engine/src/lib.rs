@@ -21,6 +21,7 @@ pub mod restore;
 pub mod rewrite;
 pub mod salvage;
 pub mod schema;
+pub mod shell;
 pub mod snapfile;
 pub mod snapshot;
 pub mod source;

@@ -1,9 +1,10 @@
 //! What a member's files are good for, and what to do next: one verdict over db, log, snapfiles and membership.
 //!
 //! [`diagnose`] judges one member from [`Evidence`] that was gathered before; [`compare`] says where two
-//! members of a cluster differ. Nothing here opens files.
+//! members of a cluster differ; [`cluster`] judges several together. Nothing here opens files.
 
 mod against;
+pub mod cluster;
 mod compare;
 mod contents;
 mod leftovers;
@@ -16,6 +17,9 @@ pub use member::{Evidence, diagnose};
 use std::path::PathBuf;
 
 use crate::finding::Finding;
+
+/// What to do about files that a running server writes to.
+pub const RUNNING: &str = "a server is running on these files and writes to them: stop it first, or take a snapshot from it with `etcdctl snapshot save`";
 
 /// What a member's files are good for. The greater, the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
