@@ -1,10 +1,7 @@
 //! What stands behind the place where a log ends before its files do.
 
-use std::ops::RangeInclusive;
-
-use super::log::{At, IndexGap, Log, LoggedEntry, Read, Segment};
-use super::search::{Found, Search};
-use super::{Kind, SegmentName};
+use super::Kind;
+use super::log::{At, LoggedEntry};
 use crate::pb::{etcdserverpb::Metadata, raftpb::HardState, walpb::Snapshot};
 
 /// Whole records at and behind the end of a log. Their checksums prove them, not that nothing is missing before them.
@@ -43,253 +40,19 @@ pub struct Gap {
     pub recovered: Option<Kind>,
 }
 
-/// The entries of a log of which some may be missing in gaps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entries<'a> {
-    /// Each index once, in order.
-    pub entries: Vec<LoggedEntry<'a>>,
-    /// Indexes that are missing between them; the db contains them.
-    pub missing: Vec<RangeInclusive<u64>>,
-}
-
-/// A place where reading stopped.
-#[derive(Clone, Copy)]
-pub(super) struct Stop {
-    /// Which segment, from 0.
-    pub segment: usize,
-    /// Where in it.
-    pub offset: u64,
-    /// The running checksum up to there.
-    pub crc: u32,
-}
-
-/// Collects what stands behind `stop`. `reads` are what was read of all segments, each from its beginning.
-pub(super) fn collect<'a>(
-    log: &Log<'a>,
-    stop: Stop,
-    segments: &[Segment<'a>],
-    reads: &[Read<'a>],
-) -> Option<Behind<'a>> {
-    let at = At { segment: segments.get(stop.segment)?.name, offset: stop.offset };
-    let mut collector = Collector {
-        own: log.metadata,
-        last_index: log.last_index(),
-        from: at,
-        crc: stop.crc,
-        behind: Behind {
-            at,
-            records: 0,
-            entries: Vec::new(),
-            metadata: None,
-            hard_state: None,
-            snapshots: Vec::new(),
-            gaps: Vec::new(),
-        },
-    };
-    for (at, segment) in segments.iter().enumerate().skip(stop.segment) {
-        let mut offset = stop.offset;
-        if at > stop.segment {
-            let Some(read) = reads.get(at) else { break };
-            if !collector.add_segment(segment.name, read) {
-                break;
-            }
-            offset = read.end.offset();
-        }
-        let goes_on = reads.get(at.saturating_add(1)).and_then(|read| read.first_crc);
-        collector.add_rest(segment, at, offset, goes_on);
-    }
-    let mut behind = collector.behind;
-    let first = behind.gaps.first()?;
-    behind.at = if first.recovered.is_some() { first.from } else { first.to };
-    Some(behind)
-}
-
-struct Collector<'a> {
-    /// Whose log it is.
-    own: Option<Metadata>,
-    /// Index of the last entry so far.
-    last_index: Option<u64>,
-    /// Where the last whole record so far ends.
-    from: At,
-    /// The running checksum there.
-    crc: u32,
-    behind: Behind<'a>,
-}
-
-impl<'a> Collector<'a> {
-    /// Adds what was read of a segment from its beginning; false when it is another member's.
-    fn add_segment(&mut self, name: SegmentName, read: &Read<'a>) -> bool {
-        if self.is_foreign(read) {
-            return false;
-        }
-        let Some(first) = read.first_crc else { return true };
-        let to = At { segment: name, offset: 0 };
-        let joins = self.crc != 0 && first == self.crc;
-        if !joins && read.records <= 1 {
-            // A checksum that nothing follows from is wrong itself.
-            return true;
-        }
-        // The first gap is where the log ends; between later segments there is none where they join.
-        if !joins || self.behind.gaps.is_empty() {
-            self.add_gap(to, joins.then_some(0), None, read);
-        }
-        self.add(read.clone());
-        self.from = At { segment: name, offset: read.end.offset() };
-        self.crc = read.last_crc;
-        true
-    }
-
-    /// Adds what is found of a segment at and behind `offset`. The next segment begins with the running checksum
-    /// `goes_on`.
-    fn add_rest(
-        &mut self,
-        segment: &Segment<'a>,
-        number: usize,
-        offset: u64,
-        goes_on: Option<u32>,
-    ) {
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let Ok(mut at) = usize::try_from(offset) else { return };
-        let place = |at: usize| At { segment: segment.name, offset: at as u64 };
-        // A wrong count of padding leads beside the next frame.
-        let mut stopped = if at.is_multiple_of(8) { Stopped::Wrong } else { Stopped::Beside };
-        at = at / 8 * 8;
-        let mut search = Search::new(segment.bytes, at);
-        loop {
-            let mut read = Read::default();
-            let mut gap = Piece { to: at, lost: None, recovered: None };
-            let recovered = match stopped {
-                Stopped::Wrong => search.recover(at, self.crc, goes_on),
-                Stopped::Unreadable | Stopped::Beside | Stopped::Foreign => None,
-            };
-            let first = if let Some(found) = recovered
-                && read.add(&found.record(), number).is_ok()
-            {
-                self.crc = found.crc;
-                gap = Piece { to: found.next, lost: Some(0), recovered: Some(found.kind) };
-                search.chained(found.next, self.crc)
-            } else {
-                let (first, lost) = self.goes_on(&mut search, at, stopped, goes_on);
-                gap.lost = lost;
-                first
-            };
-            (at, stopped) = match first {
-                Some(first) => {
-                    gap.to = first.start;
-                    self.follow(&mut search, &mut read, first, number)
-                }
-                None if gap.recovered.is_some() => (gap.to, Stopped::Wrong),
-                None => break,
-            };
-            if self.is_foreign(&read) {
-                stopped = Stopped::Foreign;
-                continue;
-            }
-            if read.records == 0 {
-                continue;
-            }
-            self.add_gap(place(gap.to), gap.lost, gap.recovered, &read);
-            self.add(read);
-            self.from = place(at);
-        }
-    }
-
-    /// The next whole record at or behind `at`, and how many entries are lost before it where that is certain.
-    fn goes_on(
-        &self,
-        search: &mut Search<'a>,
-        at: usize,
-        stopped: Stopped,
-        goes_on: Option<u32>,
-    ) -> (Option<Found<'a>>, Option<u64>) {
-        let chained = match stopped {
-            Stopped::Wrong => match search.behind_frame(at, self.crc, goes_on) {
-                Some((found, only)) => {
-                    return (Some(found), only.filter(|kind| *kind != Kind::ENTRY).map(|_| 0));
-                }
-                None => return (search.next(at.saturating_add(8), goes_on), None),
-            },
-            Stopped::Foreign => None,
-            Stopped::Unreadable => search.chained(at, self.crc).map(|found| (found, None)),
-            Stopped::Beside => {
-                let next = search.chained(at, self.crc);
-                let next = next.or_else(|| search.chained(at.saturating_add(8), self.crc));
-                next.map(|found| (found, Some(0)))
-            }
-        };
-        match chained {
-            Some((found, lost)) => (Some(found), lost),
-            None => (search.next(at, goes_on), None),
-        }
-    }
-
-    /// Reads records from `record` on, as far as each proves the next. Tells where they end, and how.
-    fn follow(
-        &mut self,
-        search: &mut Search<'a>,
-        read: &mut Read<'a>,
-        mut record: Found<'a>,
-        segment: u32,
-    ) -> (usize, Stopped) {
-        loop {
-            self.crc = record.crc;
-            if read.add(&record.record(), segment).is_err() {
-                return (record.next, Stopped::Unreadable);
-            }
-            match search.chained(record.next, record.crc) {
-                Some(next) => record = next,
-                None => return (record.next, Stopped::Wrong),
-            }
-        }
-    }
-
-    fn is_foreign(&self, read: &Read<'a>) -> bool {
-        let other = self.own.zip(read.metadata).is_some_and(|(own, found)| own != found);
-        other || read.conflict.is_some()
-    }
-
-    fn add_gap(&mut self, to: At, lost: Option<u64>, recovered: Option<Kind>, read: &Read<'a>) {
-        let between = || {
-            let first = read.entries.first()?.entry.index;
-            first.checked_sub(self.last_index?)?.checked_sub(1).filter(|lost| *lost > 0)
-        };
-        let lost = lost.or_else(between);
-        let entries_before = self.behind.entries.len();
-        self.behind.gaps.push(Gap { from: self.from, to, entries_before, lost, recovered });
-    }
-
-    fn add(&mut self, read: Read<'a>) {
-        if self.own.is_none() {
-            self.own = read.metadata;
-            self.behind.metadata = read.metadata;
-        }
-        let last = read.entries.last().map(|last| last.entry.index);
-        self.last_index = last.or(self.last_index);
-        self.behind.records = self.behind.records.saturating_add(read.records);
-        self.behind.entries.extend(read.entries);
-        self.behind.hard_state = read.hard_state.or(self.behind.hard_state);
-        self.behind.snapshots.extend(read.snapshots);
-    }
-}
-
-/// Why reading stopped at a place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stopped {
-    /// What stands there is no record that goes on from what is before.
-    Wrong,
-    /// The record before is proven, and is not the message that its kind says.
-    Unreadable,
-    /// It is not where a frame starts.
-    Beside,
-    /// The records before are another member's.
-    Foreign,
-}
-
-/// What is between two places with whole records.
-struct Piece {
-    to: usize,
-    lost: Option<u64>,
-    recovered: Option<Kind>,
+/// What there is to say of [`Behind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BehindFacts {
+    /// Where the first record starts.
+    pub at: At,
+    /// How many records there are, of all kinds.
+    pub records: u64,
+    /// How many of them are entries.
+    pub entries: u64,
+    /// The smallest and the greatest index of the entries.
+    pub indexes: Option<(u64, u64)>,
+    /// Entries that are lost before and between them; `None` when nobody can tell.
+    pub lost: Option<u64>,
 }
 
 impl Behind<'_> {
@@ -303,98 +66,21 @@ impl Behind<'_> {
         self.entries.last().map(|last| last.entry.index)
     }
 
+    /// What there is to say of them.
+    pub fn facts(&self) -> BehindFacts {
+        let indexes = || self.entries.iter().map(|logged| logged.entry.index);
+        BehindFacts {
+            at: self.at,
+            records: self.records,
+            entries: self.entries.len() as u64,
+            indexes: indexes().min().zip(indexes().max()),
+            lost: self.lost(),
+        }
+    }
+
     /// Entries that are lost in all gaps; `None` when that is not known of one of them.
     pub fn lost(&self) -> Option<u64> {
         self.gaps.iter().try_fold(0u64, |sum, gap| sum.checked_add(gap.lost?))
-    }
-}
-
-impl<'a> Log<'a> {
-    /// The entries behind `start`, those behind gaps too, for a db that contains the entries up to `contained`: what is
-    /// lost in a gap is not needed when the db contains it. Overriding is as in [`Log::entries_behind`].
-    ///
-    /// # Errors
-    /// When entries that the db does not contain are missing, or may have been written again in a gap.
-    pub fn entries_across_gaps(&self, start: u64, contained: u64) -> Result<Entries<'a>, IndexGap> {
-        let mut row = Row { start, contained: contained.max(start), entries: Vec::new() };
-        for logged in &self.entries {
-            row.add(logged, false)?;
-        }
-        let Some(behind) = &self.behind else { return Ok(row.finish()) };
-        let mut done = 0;
-        for (at, gap) in behind.gaps.iter().enumerate() {
-            let before = behind.entries.get(done..gap.entries_before).unwrap_or_default();
-            done = gap.entries_before;
-            before.iter().try_for_each(|logged| row.add(logged, at > 0))?;
-            if gap.lost != Some(0)
-                && let Some(first) = behind.entries.get(gap.entries_before)
-            {
-                row.pass(first.entry.index)?;
-            }
-        }
-        let rest = behind.entries.get(done..).unwrap_or_default();
-        rest.iter().try_for_each(|logged| row.add(logged, true))?;
-        Ok(row.finish())
-    }
-}
-
-/// Entries under way, each index once.
-struct Row<'a> {
-    start: u64,
-    contained: u64,
-    entries: Vec<LoggedEntry<'a>>,
-}
-
-impl<'a> Row<'a> {
-    fn last(&self) -> u64 {
-        self.entries.last().map_or(self.start, |last| last.entry.index)
-    }
-
-    /// Drops the entries from `index` on.
-    fn truncate(&mut self, index: u64) {
-        let kept = self.entries.partition_point(|logged| logged.entry.index < index);
-        self.entries.truncate(kept);
-    }
-
-    /// Goes on behind a gap with the entry `index`.
-    fn pass(&mut self, index: u64) -> Result<(), IndexGap> {
-        let before = index.saturating_sub(1);
-        if before > self.contained {
-            // Where no index is missing, the last one before may have been written again in the gap.
-            let expected = self.last().saturating_add(1).min(before);
-            return Err(IndexGap { expected, found: index });
-        }
-        self.truncate(index);
-        Ok(())
-    }
-
-    fn add(&mut self, logged: &LoggedEntry<'a>, behind_gap: bool) -> Result<(), IndexGap> {
-        let index = logged.entry.index;
-        if index <= self.start {
-            return Ok(());
-        }
-        self.truncate(index);
-        let expected = self.last().saturating_add(1);
-        let is_hole = index > expected;
-        if is_hole && !(behind_gap && index.saturating_sub(1) <= self.contained) {
-            return Err(IndexGap { expected, found: index });
-        }
-        self.entries.push(*logged);
-        Ok(())
-    }
-
-    fn finish(self) -> Entries<'a> {
-        let mut missing = Vec::new();
-        let mut last = self.start;
-        for logged in &self.entries {
-            let index = logged.entry.index;
-            let expected = last.saturating_add(1);
-            if index > expected {
-                missing.push(expected..=index.saturating_sub(1));
-            }
-            last = index;
-        }
-        Entries { entries: self.entries, missing }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::behind::{self, Behind, Stop};
+use super::behind::{Behind, BehindFacts};
+use super::collect::{self, Stop};
 use super::frame::{self, Frame};
 use super::search::leading_zeros;
 use super::{End, Error, Kind, Payload, Record, Records, SegmentName, Tail};
@@ -154,8 +155,20 @@ pub struct Log<'a> {
     pub entries: Vec<LoggedEntry<'a>>,
     /// How it ends.
     pub end: LogEnd,
+    /// The first record that is too long for a server of 3.4, which refuses the log because of it; later ones read it.
+    /// Source: etcd 3.4.23 `wal/decoder.go`, "max entry size limit exceeded".
+    pub oversized: Option<Oversized>,
     /// What stands behind the end, where that is not the end of the files.
     pub behind: Option<Behind<'a>>,
+}
+
+/// A record that a server of 3.4 refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oversized {
+    /// Where it starts.
+    pub at: At,
+    /// Its length, without padding.
+    pub bytes: u64,
 }
 
 /// An entry for which the log has no predecessor.
@@ -185,6 +198,8 @@ pub(super) struct Read<'a> {
     pub conflict: Option<(u64, Metadata)>,
     pub end: End,
     error: Option<Error>,
+    /// The first record that is too long for 3.4: where it starts and its length.
+    oversized: Option<(u64, u64)>,
 }
 
 impl Default for Read<'_> {
@@ -201,9 +216,13 @@ impl Default for Read<'_> {
             conflict: None,
             end: End::Clean { offset: 0 },
             error: None,
+            oversized: None,
         }
     }
 }
+
+/// From this length on, its length word and its padding included, a server of 3.4 refuses a record.
+const OVERSIZED_BYTES: u64 = (10 << 20) + frame::WORD_BYTES;
 
 /// How far a segment belongs to the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -238,6 +257,7 @@ impl<'a> Log<'a> {
             snapshots: Vec::new(),
             entries: Vec::new(),
             end: LogEnd::Clean(nowhere),
+            oversized: None,
             behind: None,
         };
         let mut stop = Stop { segment: 0, offset: 0, crc: 0 };
@@ -295,6 +315,9 @@ impl<'a> Log<'a> {
         if before.is_none() {
             self.first_state = read.first_state;
         }
+        self.oversized = self
+            .oversized
+            .or_else(|| read.oversized.map(|(offset, bytes)| Oversized { at: at(offset), bytes }));
         self.snapshots.append(&mut read.snapshots);
         self.entries.append(&mut read.entries);
         let (end, joined) = match (read.end, read.error.take()) {
@@ -331,7 +354,7 @@ impl<'a> Log<'a> {
             LogEnd::Damaged(_, Damage::Metadata { .. }) => return,
             LogEnd::Torn(_) | LogEnd::Damaged(..) => {}
         }
-        self.behind = behind::collect(self, stop, segments, reads);
+        self.behind = collect::collect(self, stop, segments, reads);
         let Some(behind) = &self.behind else { return };
         let Some(gap) = behind.gaps.first() else { return };
         let wrong_length = match (frame::read(segment.bytes, stop.offset), &self.end) {
@@ -343,9 +366,7 @@ impl<'a> Log<'a> {
             (Frame::Incomplete, LogEnd::Torn(_) | LogEnd::Damaged(_, Damage::Cut)) => true,
             _ => false,
         };
-        let records = behind.records;
-        let indexes = || behind.entries.iter().map(|logged| logged.entry.index);
-        let entries = indexes().min().zip(indexes().max());
+        let BehindFacts { records, indexes: entries, .. } = behind.facts();
         let here = gap.to.segment == segment.name;
         if here && !stop.offset.is_multiple_of(frame::WORD_BYTES) {
             self.end = LogEnd::Damaged(at, Damage::Padding { records, entries });
@@ -400,8 +421,14 @@ impl<'a> Read<'a> {
     fn of(bytes: &'a [u8], segment: u32, tail: Tail) -> Self {
         let mut records = Records::new(bytes, 0, tail);
         let mut read = Read::default();
-        for record in records.by_ref() {
+        while let Some(record) = records.next() {
             let added = record.and_then(|record| {
+                let padded = records.offset().saturating_sub(record.offset);
+                if padded >= OVERSIZED_BYTES && read.oversized.is_none() {
+                    let word = Raw::new(bytes).u64_le(usize::try_from(record.offset).unwrap_or(0));
+                    let len = frame::length(word.unwrap_or_default());
+                    read.oversized = Some((record.offset, len));
+                }
                 read.add(&record, segment).inspect_err(|_| {
                     read.end = End::Damaged { offset: record.offset };
                 })

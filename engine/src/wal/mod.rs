@@ -10,11 +10,14 @@
 //! Incomplete is not invalid. A segment ends where its bytes or its non-zero length words end; when that
 //! is inside a record the write was [torn](End::Torn), which a crash explains. A wrong checksum or an
 //! undecodable record is an [`Error`], which nothing explains. The rules that tell the two apart are
-//! those of etcd 3.5.5 and later.
+//! those of etcd 3.5.5 and later, except that a length word is not believed where whole records stand behind
+//! it. [`Log::behind`] tells what stands behind the end of a log.
 //!
 //! Nothing here opens files, knows requests or decides what is committed. Start reading at [`records`].
 
+mod across;
 mod behind;
+mod collect;
 mod encode;
 mod error;
 pub mod frame;
@@ -23,10 +26,13 @@ mod origin;
 mod record;
 mod search;
 mod segment;
+mod summary;
 
-pub use behind::{Behind, Entries, Gap};
+pub use across::Entries;
+pub use behind::{Behind, BehindFacts, Gap};
 pub use encode::Encoder;
 pub use error::Error;
-pub use log::{At, Damage, IndexGap, Log, LogEnd, LoggedEntry, Segment};
+pub use log::{At, Damage, IndexGap, Log, LogEnd, LoggedEntry, Oversized, Segment};
 pub use record::{End, Kind, Payload, Record, Records, Tail, metadata, records};
 pub use segment::{SEGMENT_BYTES, SegmentName};
+pub use summary::Summary;

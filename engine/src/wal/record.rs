@@ -153,6 +153,11 @@ impl<'a> Records<'a> {
         self.end
     }
 
+    /// Where the last record given out ends, its padding included.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Running checksum behind the last record given out.
     pub fn crc(&self) -> u32 {
         self.crc
