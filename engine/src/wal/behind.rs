@@ -2,6 +2,7 @@
 
 use super::Kind;
 use super::log::{At, LoggedEntry};
+use super::stretch::Stretch;
 use crate::pb::{etcdserverpb::Metadata, raftpb::HardState, walpb::Snapshot};
 
 /// Whole records at and behind the end of a log. Their checksums prove them, not that nothing is missing before them.
@@ -19,6 +20,8 @@ pub struct Behind<'a> {
     pub hard_state: Option<HardState>,
     /// The marks of snapshots among them, in order.
     pub snapshots: Vec<Snapshot>,
+    /// Where they stand, in order.
+    pub stretches: Vec<Stretch<'a>>,
     /// What could not be read before and between them, in order; the first is where the log ends.
     pub gaps: Vec<Gap>,
 }
@@ -32,6 +35,8 @@ pub struct Gap {
     pub to: At,
     /// How many of [`Behind::entries`] stand before it.
     pub entries_before: usize,
+    /// How many of [`Behind::stretches`] stand before it.
+    pub stretches_before: usize,
     /// Entries that are lost in it; `None` when nobody can tell. 0 is proven: by a checksum, or by the kind of the only
     /// record in it. More is what the indexes on both sides say.
     pub lost: Option<u64>,

@@ -1,8 +1,10 @@
 //! Collects the whole records behind the place where a log ends.
 
 use super::behind::{Behind, Gap};
-use super::log::{At, Log, Read, Segment};
+use super::log::{At, Log, Segment};
+use super::read::Read;
 use super::search::{Found, Search};
+use super::stretch::Stretch;
 use super::{Kind, SegmentName};
 use crate::pb::etcdserverpb::Metadata;
 
@@ -37,20 +39,22 @@ pub(super) fn collect<'a>(
             metadata: None,
             hard_state: None,
             snapshots: Vec::new(),
+            stretches: Vec::new(),
             gaps: Vec::new(),
         },
     };
     for (at, segment) in segments.iter().enumerate().skip(stop.segment) {
+        let number = u32::try_from(at).unwrap_or(u32::MAX);
         let mut offset = stop.offset;
         if at > stop.segment {
             let Some(read) = reads.get(at) else { break };
-            if !collector.add_segment(segment.name, read) {
+            if !collector.add_segment(segment.name, number, read) {
                 break;
             }
             offset = read.end.offset();
         }
         let goes_on = reads.get(at.saturating_add(1)).and_then(|read| read.first_crc);
-        collector.add_rest(segment, at, offset, goes_on);
+        collector.add_rest(segment, number, offset, goes_on);
     }
     let mut behind = collector.behind;
     let first = behind.gaps.first()?;
@@ -72,7 +76,7 @@ struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     /// Adds what was read of a segment from its beginning; false when it is another member's.
-    fn add_segment(&mut self, name: SegmentName, read: &Read<'a>) -> bool {
+    fn add_segment(&mut self, name: SegmentName, number: u32, read: &Read<'a>) -> bool {
         if self.is_foreign(read) {
             return false;
         }
@@ -87,7 +91,8 @@ impl<'a> Collector<'a> {
         if !joins || self.behind.gaps.is_empty() {
             self.add_gap(to, joins.then_some(0), None, read);
         }
-        self.add(read.clone());
+        let records = read.records;
+        self.add(read.clone(), Stretch { segment: number, recovered: None, offset: 0, records });
         self.from = At { segment: name, offset: read.end.offset() };
         self.crc = read.last_crc;
         true
@@ -95,14 +100,7 @@ impl<'a> Collector<'a> {
 
     /// Adds what is found of a segment at and behind `offset`. The next segment begins with the running checksum
     /// `goes_on`.
-    fn add_rest(
-        &mut self,
-        segment: &Segment<'a>,
-        number: usize,
-        offset: u64,
-        goes_on: Option<u32>,
-    ) {
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
+    fn add_rest(&mut self, segment: &Segment<'a>, number: u32, offset: u64, goes_on: Option<u32>) {
         let Ok(mut at) = usize::try_from(offset) else { return };
         let place = |at: usize| At { segment: segment.name, offset: at as u64 };
         // A wrong count of padding leads beside the next frame.
@@ -111,7 +109,8 @@ impl<'a> Collector<'a> {
         let mut search = Search::new(segment.bytes, at);
         loop {
             let mut read = Read::default();
-            let mut gap = Piece { to: at, lost: None, recovered: None };
+            let mut gap = Piece { to: at, lost: None };
+            let mut stretch = Stretch { segment: number, recovered: None, offset: 0, records: 0 };
             let recovered = match stopped {
                 Stopped::Wrong => search.recover(at, self.crc, goes_on),
                 Stopped::Unreadable | Stopped::Beside | Stopped::Foreign => None,
@@ -120,7 +119,8 @@ impl<'a> Collector<'a> {
                 && read.add(&found.record(), number).is_ok()
             {
                 self.crc = found.crc;
-                gap = Piece { to: found.next, lost: Some(0), recovered: Some(found.kind) };
+                gap = Piece { to: found.next, lost: Some(0) };
+                stretch.recovered = Some(found.record());
                 search.chained(found.next, self.crc)
             } else {
                 let (first, lost) = self.goes_on(&mut search, at, stopped, goes_on);
@@ -132,7 +132,7 @@ impl<'a> Collector<'a> {
                     gap.to = first.start;
                     self.follow(&mut search, &mut read, first, number)
                 }
-                None if gap.recovered.is_some() => (gap.to, Stopped::Wrong),
+                None if stretch.recovered.is_some() => (gap.to, Stopped::Wrong),
                 None => break,
             };
             if self.is_foreign(&read) {
@@ -142,8 +142,10 @@ impl<'a> Collector<'a> {
             if read.records == 0 {
                 continue;
             }
-            self.add_gap(place(gap.to), gap.lost, gap.recovered, &read);
-            self.add(read);
+            self.add_gap(place(gap.to), gap.lost, stretch.recovered.map(|found| found.kind), &read);
+            stretch.offset = gap.to as u64;
+            stretch.records = read.records - u64::from(stretch.recovered.is_some());
+            self.add(read, stretch);
             self.from = place(at);
         }
     }
@@ -208,11 +210,18 @@ impl<'a> Collector<'a> {
             first.checked_sub(self.last_index?)?.checked_sub(1).filter(|lost| *lost > 0)
         };
         let lost = lost.or_else(between);
-        let entries_before = self.behind.entries.len();
-        self.behind.gaps.push(Gap { from: self.from, to, entries_before, lost, recovered });
+        self.behind.gaps.push(Gap {
+            from: self.from,
+            to,
+            entries_before: self.behind.entries.len(),
+            stretches_before: self.behind.stretches.len(),
+            lost,
+            recovered,
+        });
     }
 
-    fn add(&mut self, read: Read<'a>) {
+    fn add(&mut self, read: Read<'a>, stretch: Stretch<'a>) {
+        self.behind.stretches.push(stretch);
         if self.own.is_none() {
             self.own = read.metadata;
             self.behind.metadata = read.metadata;
@@ -243,5 +252,4 @@ enum Stopped {
 struct Piece {
     to: usize,
     lost: Option<u64>,
-    recovered: Option<Kind>,
 }

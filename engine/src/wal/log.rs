@@ -4,9 +4,12 @@ use rayon::prelude::*;
 
 use super::behind::{Behind, BehindFacts};
 use super::collect::{self, Stop};
+use super::damage::{Damage, LogEnd};
 use super::frame::{self, Frame};
+use super::read::Read;
 use super::search::leading_zeros;
-use super::{End, Error, Kind, Payload, Record, Records, SegmentName, Tail};
+use super::stretch::Stretch;
+use super::{End, SegmentName, Tail};
 use crate::pb::{etcdserverpb::Metadata, raftpb::HardState, walpb::Snapshot, wire::EntryRef};
 use crate::raw::Raw;
 
@@ -45,99 +48,6 @@ pub struct LoggedEntry<'a> {
     pub offset: u64,
 }
 
-/// How a log ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogEnd {
-    /// Behind a whole record.
-    Clean(At),
-    /// Inside a record that a crash cut short, or before sectors that never reached the disk. A server cuts the
-    /// segment here, with what [`Log::behind`] tells of: sectors of one write reach the disk in any order.
-    Torn(At),
-    /// At something no crash explains. A server refuses the log; what is before is good.
-    Damaged(At, Damage),
-}
-
-/// What makes a log end before its files do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Damage {
-    /// A record is wrong.
-    #[error(transparent)]
-    Record(#[from] Error),
-    /// A length word is wrong: whole records stand behind it. A crash does not do that. Servers of 3.5 to 3.7 take it
-    /// for a write cut short and cut the segment here, silently and with all that stands behind; 3.4 does so when the
-    /// length is below 10 MiB, and refuses the log otherwise.
-    #[error("the length word says {}; {}", length_said(*says, *left), behind_said(*records, *entries))]
-    Length {
-        /// Bytes that the length word gives its record.
-        says: u64,
-        /// Bytes of the segment behind the length word.
-        left: u64,
-        /// Whole records behind it, its own among them where its data is proven; in all segments.
-        records: u64,
-        /// Smallest and greatest index of the entries among them.
-        entries: Option<(u64, u64)>,
-    },
-    /// The length word before counts its padding wrong, so that the next frame is not where it leads. Servers do as with
-    /// a wrong length, or refuse the log.
-    #[error("the record before counts its padding wrong; {}", behind_said(*records, *entries))]
-    Padding {
-        /// Whole records behind, in all segments.
-        records: u64,
-        /// Smallest and greatest index of the entries among them.
-        entries: Option<(u64, u64)>,
-    },
-    /// A record is cut short in a segment that others follow.
-    #[error("a record is cut short, and it is not in the last segment")]
-    Cut,
-    /// A segment holds no record, not even the first one that each has, and others follow it.
-    #[error("the segment holds no record, and it is not the last one")]
-    Empty,
-    /// A segment does not go on where the one before ends.
-    #[error(
-        "the segment begins with checksum {found:08x}, the one before ends with {expected:08x}"
-    )]
-    Chain {
-        /// Running checksum at the end of the segment before.
-        expected: u32,
-        /// The one the segment begins with.
-        found: u32,
-    },
-    /// A segment is missing.
-    #[error("segment {expected:016x} is missing")]
-    Missing {
-        /// Sequence number of the segment that should be here.
-        expected: u64,
-    },
-    /// Segments say that they belong to different members.
-    #[error("the metadata names member {found:x}, earlier segments name {expected:x}")]
-    Metadata {
-        /// Member id named first.
-        expected: u64,
-        /// Member id named here.
-        found: u64,
-    },
-}
-
-fn length_said(says: u64, left: u64) -> String {
-    let bytes = if says == 1 { "byte" } else { "bytes" };
-    if says > left {
-        format!("{says} {bytes}, {left} are left")
-    } else {
-        format!("{says} {bytes}, which is wrong")
-    }
-}
-
-fn behind_said(records: u64, entries: Option<(u64, u64)>) -> String {
-    let (one, verb) = if records == 1 { ("", "stands") } else { ("s", "stand") };
-    let entries = match entries {
-        None => String::new(),
-        Some((first, last)) if first == last => format!(" with entry {first}"),
-        Some((first, last)) => format!(" with entries {first} to {last}"),
-    };
-    format!("{records} whole record{one}{entries} {verb} behind it")
-}
-
 /// The records of a log, up to where it ends or is damaged.
 #[derive(Clone, Debug)]
 pub struct Log<'a> {
@@ -153,6 +63,8 @@ pub struct Log<'a> {
     pub snapshots: Vec<Snapshot>,
     /// All entries, in the order in which they were written.
     pub entries: Vec<LoggedEntry<'a>>,
+    /// Where its whole records stand, in order.
+    pub stretches: Vec<Stretch<'a>>,
     /// How it ends.
     pub end: LogEnd,
     /// The first record that is too long for a server of 3.4, which refuses the log because of it; later ones read it.
@@ -180,49 +92,6 @@ pub struct IndexGap {
     /// Index that does.
     pub found: u64,
 }
-
-/// What one segment holds.
-#[derive(Clone, Debug)]
-pub(super) struct Read<'a> {
-    pub metadata: Option<Metadata>,
-    pub hard_state: Option<HardState>,
-    first_state: Option<HardState>,
-    pub snapshots: Vec<Snapshot>,
-    pub entries: Vec<LoggedEntry<'a>>,
-    /// How many records of all kinds.
-    pub records: u64,
-    /// Running checksum its crc record carries; `None` when it does not begin with one.
-    pub first_crc: Option<u32>,
-    pub last_crc: u32,
-    /// Another member's metadata, behind a first.
-    pub conflict: Option<(u64, Metadata)>,
-    pub end: End,
-    error: Option<Error>,
-    /// The first record that is too long for 3.4: where it starts and its length.
-    oversized: Option<(u64, u64)>,
-}
-
-impl Default for Read<'_> {
-    fn default() -> Self {
-        Self {
-            metadata: None,
-            hard_state: None,
-            first_state: None,
-            snapshots: Vec::new(),
-            entries: Vec::new(),
-            records: 0,
-            first_crc: None,
-            last_crc: 0,
-            conflict: None,
-            end: End::Clean { offset: 0 },
-            error: None,
-            oversized: None,
-        }
-    }
-}
-
-/// From this length on, its length word and its padding included, a server of 3.4 refuses a record.
-const OVERSIZED_BYTES: u64 = (10 << 20) + frame::WORD_BYTES;
 
 /// How far a segment belongs to the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -256,6 +125,7 @@ impl<'a> Log<'a> {
             first_state: None,
             snapshots: Vec::new(),
             entries: Vec::new(),
+            stretches: Vec::new(),
             end: LogEnd::Clean(nowhere),
             oversized: None,
             behind: None,
@@ -263,8 +133,12 @@ impl<'a> Log<'a> {
         let mut stop = Stop { segment: 0, offset: 0, crc: 0 };
         for (at, (segment, read)) in segments.iter().zip(&mut reads).enumerate() {
             let before = segments.get(at.wrapping_sub(1)).map(|before| (before.name, stop.crc));
+            let number = u32::try_from(at).unwrap_or(u32::MAX);
+            let records = read.records;
             let joined = log.join(segment.name, before, read, at == newest);
             if joined != Joined::Refused {
+                let recovered = None;
+                log.stretches.push(Stretch { segment: number, recovered, offset: 0, records });
                 let crc = if read.records == 0 { stop.crc } else { read.last_crc };
                 stop = Stop { segment: at, offset: read.end.offset(), crc };
             }
@@ -380,6 +254,23 @@ impl<'a> Log<'a> {
         }
     }
 
+    /// Whether the files are a log: there is a whole record in them.
+    pub fn is_some(&self) -> bool {
+        self.behind.is_some() || self.stretches.iter().any(|stretch| stretch.records > 0)
+    }
+
+    /// The entries, those behind gaps too, each index once: what is written again takes the place of all that followed.
+    /// In order; indexes may be missing.
+    pub fn effective(&self) -> Vec<LoggedEntry<'a>> {
+        let behind = self.behind.iter().flat_map(|behind| &behind.entries);
+        let mut entries: Vec<LoggedEntry<'a>> = Vec::with_capacity(self.entries.len());
+        for logged in self.entries.iter().chain(behind) {
+            while entries.pop_if(|last| last.entry.index >= logged.entry.index).is_some() {}
+            entries.push(*logged);
+        }
+        entries
+    }
+
     /// Index of the last entry written; `None` when there is none.
     pub fn last_index(&self) -> Option<u64> {
         self.entries.last().map(|last| last.entry.index)
@@ -414,64 +305,5 @@ impl<'a> Log<'a> {
             entries.push(*logged);
         }
         Ok(entries)
-    }
-}
-
-impl<'a> Read<'a> {
-    fn of(bytes: &'a [u8], segment: u32, tail: Tail) -> Self {
-        let mut records = Records::new(bytes, 0, tail);
-        let mut read = Read::default();
-        while let Some(record) = records.next() {
-            let added = record.and_then(|record| {
-                let padded = records.offset().saturating_sub(record.offset);
-                if padded >= OVERSIZED_BYTES && read.oversized.is_none() {
-                    let word = Raw::new(bytes).u64_le(usize::try_from(record.offset).unwrap_or(0));
-                    let len = frame::length(word.unwrap_or_default());
-                    read.oversized = Some((record.offset, len));
-                }
-                read.add(&record, segment).inspect_err(|_| {
-                    read.end = End::Damaged { offset: record.offset };
-                })
-            });
-            if let Err(error) = added {
-                read.error = Some(error);
-                break;
-            }
-        }
-        read.last_crc = records.crc();
-        if !matches!((&read.error, read.end), (Some(_), End::Damaged { .. })) {
-            read.end = records.end().unwrap_or(read.end);
-        }
-        read
-    }
-
-    /// Adds what a record says.
-    pub fn add(&mut self, record: &Record<'a>, segment: u32) -> Result<(), Error> {
-        if record.kind == Kind::ENTRY {
-            let offset = record.offset;
-            let entry = EntryRef::decode(record.data.unwrap_or_default())
-                .map_err(|source| Error::Envelope { offset, source })?;
-            self.entries.push(LoggedEntry { entry, segment, offset });
-            self.records += 1;
-            return Ok(());
-        }
-        match record.payload()? {
-            Payload::Crc if record.offset == 0 => self.first_crc = Some(record.crc),
-            Payload::Metadata(metadata) => match self.metadata {
-                Some(own) if own != metadata && self.conflict.is_none() => {
-                    self.conflict = Some((record.offset, metadata));
-                }
-                Some(_) => {}
-                None => self.metadata = Some(metadata),
-            },
-            Payload::State(state) => {
-                self.first_state = self.first_state.or(Some(state));
-                self.hard_state = Some(state);
-            }
-            Payload::Snapshot(snapshot) => self.snapshots.push(snapshot),
-            Payload::Entry(_) | Payload::Crc => {}
-        }
-        self.records += 1;
-        Ok(())
     }
 }

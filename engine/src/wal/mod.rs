@@ -13,26 +13,31 @@
 //! those of etcd 3.5.5 and later, except that a length word is not believed where whole records stand behind
 //! it. [`Log::behind`] tells what stands behind the end of a log.
 //!
-//! Nothing here opens files, knows requests or decides what is committed. Start reading at [`records`].
+//! Nothing here opens files, applies requests or decides what is committed. Start reading at [`records`].
 
 mod across;
 mod behind;
 mod collect;
+mod damage;
 mod encode;
 mod error;
 pub mod frame;
 mod log;
 mod origin;
+mod read;
 mod record;
 mod search;
 mod segment;
+mod stretch;
 mod summary;
 
 pub use across::Entries;
 pub use behind::{Behind, BehindFacts, Gap};
+pub use damage::{Damage, LogEnd};
 pub use encode::Encoder;
 pub use error::Error;
-pub use log::{At, Damage, IndexGap, Log, LogEnd, LoggedEntry, Oversized, Segment};
+pub use log::{At, IndexGap, Log, LoggedEntry, Oversized, Segment};
 pub use record::{End, Kind, Payload, Record, Records, Tail, metadata, records};
 pub use segment::{SEGMENT_BYTES, SegmentName};
+pub use stretch::Stretch;
 pub use summary::Summary;

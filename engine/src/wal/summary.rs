@@ -55,18 +55,101 @@ impl Summary {
     }
 }
 
+impl std::fmt::Display for Summary {
+    /// As in "entries 1 to 40, v2 requests".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.first_index.zip(self.last_index) {
+            None => f.write_str("no entries")?,
+            Some((first, last)) if first == last => write!(f, "entry {first}")?,
+            Some((first, last)) => write!(f, "entries {first} to {last}")?,
+        }
+        let v2 = self.is_v2() || self.v2_writes > 0;
+        f.write_str(match (v2, self.v3_requests > 0) {
+            (true, false) => ", v2 requests",
+            (true, true) => ", v2 and v3 requests",
+            (false, true) => ", v3 requests",
+            (false, false) => "",
+        })
+    }
+}
+
 impl Log<'_> {
     /// Counts the entries by what they hold. Reads all of them.
     pub fn summary(&self) -> Summary {
-        let behind = self.behind.iter().flat_map(|behind| &behind.entries);
-        let mut entries: Vec<&LoggedEntry<'_>> = Vec::with_capacity(self.entries.len());
-        for logged in self.entries.iter().chain(behind) {
-            // What is written again takes the place of all that followed.
-            while entries.pop_if(|last| last.entry.index >= logged.entry.index).is_some() {}
-            entries.push(logged);
-        }
         let mut summary = Summary::default();
-        entries.into_iter().for_each(|logged| summary.add(logged));
+        self.effective().iter().for_each(|logged| summary.add(logged));
         summary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::pb::kvpb::PutRequest;
+    use crate::pb::raftpb::{ConfChange, Entry};
+    use crate::pb::requestpb::{InternalRaftRequest, V2Request};
+    use crate::wal::{Encoder, Segment, SegmentName};
+
+    fn summary(entries: &[(u64, i32, Vec<u8>)]) -> Summary {
+        let mut encoder = Encoder::new(0);
+        for (index, kind, data) in entries {
+            let data = Some(data.clone());
+            encoder.entry(&Entry { r#type: Some(*kind), term: Some(1), index: Some(*index), data });
+        }
+        let (bytes, _) = encoder.finish();
+        let name = SegmentName { sequence: 0, index: 0 };
+        Log::read(&[Segment { name, bytes: &bytes }]).summary()
+    }
+
+    fn v2(method: &str, path: &str) -> Vec<u8> {
+        let (method, path) = (method.into(), path.into());
+        V2Request { id: 7, method, path, ..V2Request::default() }.encode_to_vec()
+    }
+
+    fn v3() -> Vec<u8> {
+        let put = PutRequest { key: b"k".to_vec(), ..PutRequest::default() };
+        InternalRaftRequest { put: Some(put), ..InternalRaftRequest::default() }.encode_to_vec()
+    }
+
+    #[test]
+    fn kinds_of_entries_are_counted_once_for_each_index() {
+        let change = ConfChange { node_id: Some(7), ..ConfChange::default() };
+        let entries = [
+            (5, 1, change.encode_to_vec()),
+            (6, 0, vec![]),
+            (7, 0, v3()),
+            (8, 0, v3()),
+            // Written again: 7 and 8 above are gone.
+            (7, 0, v2("PUT", "/1/a")),
+            (8, 0, v2("SYNC", "")),
+            (9, 0, vec![0xff; 3]),
+        ];
+        let summary = summary(&entries);
+        let expected = Summary {
+            first_index: Some(5),
+            last_index: Some(9),
+            entries: 5,
+            v2_requests: 2,
+            v2_writes: 1,
+            v3_requests: 0,
+            conf_changes: 1,
+            empty: 1,
+            unknown: 1,
+        };
+        assert_eq!(summary, expected);
+        assert!(summary.is_v2());
+        assert_eq!(summary.to_string(), "entries 5 to 9, v2 requests");
+    }
+
+    #[test]
+    fn a_sentence_names_the_api_that_was_used() {
+        assert_eq!(summary(&[]).to_string(), "no entries");
+        assert_eq!(summary(&[(3, 0, v3())]).to_string(), "entry 3, v3 requests");
+        let published = [(1, 0, v2("PUT", "/0/members/9/attributes")), (2, 0, v3())];
+        assert_eq!(summary(&published).to_string(), "entries 1 to 2, v3 requests");
+        let both = [(1, 0, v2("PUT", "/1/a")), (2, 0, v3())];
+        assert_eq!(summary(&both).to_string(), "entries 1 to 2, v2 and v3 requests");
     }
 }

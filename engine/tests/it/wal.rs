@@ -188,6 +188,37 @@ fn a_length_word_that_runs_past_the_segment_is_damage_where_records_stand_behind
     assert_eq!((indexes, across.missing), ((1..=35).collect(), vec![]));
 }
 
+/// Tried with etcd 3.4.23, which starts on the longest that is not told of and refuses the next.
+#[test]
+fn records_that_a_server_of_3_4_refuses_are_told_of() {
+    let dir = case("big-entry-34");
+    let wal = dir.path().join("d/member/wal/0000000000000000-0000000000000000.wal");
+    let bytes = fs::read(wal).unwrap();
+    let log = read(&bytes);
+    let oversized = log.oversized.unwrap();
+    assert!(oversized.bytes > 11 << 20, "{oversized:?}");
+    let at = log.entries.iter().find(|logged| logged.offset == oversized.at.offset).unwrap();
+    assert!(at.entry.data.len() > 11 << 20);
+    assert!(matches!(log.end, LogEnd::Clean(_)));
+
+    let limit = 10 << 20;
+    for len in limit - 200..limit + 9 {
+        let entry = etcdsnap_engine::pb::raftpb::Entry {
+            r#type: Some(0),
+            term: Some(1),
+            index: Some(1),
+            data: Some(vec![7; len]),
+        };
+        let mut encoder = Encoder::new(0);
+        encoder.entry(&entry);
+        let (bytes, _) = encoder.finish();
+        // 16 bytes of the crc record and 8 of the length word stand before it.
+        let padded = bytes.len() - 24;
+        let told = read(&bytes).oversized.map(|oversized| oversized.at.offset);
+        assert_eq!(told, (padded >= limit).then_some(16), "{padded}");
+    }
+}
+
 #[test]
 fn segments_must_follow_one_another_and_carry_the_checksum_on() {
     let entry = |index: u64| etcdsnap_engine::pb::raftpb::Entry {

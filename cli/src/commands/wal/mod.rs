@@ -2,103 +2,27 @@
 
 mod open;
 mod request;
+mod shown;
 
-use std::{
-    fmt::Write as _,
-    io::{self, BufWriter, Write},
-};
-
-use anyhow::{Context as _, anyhow};
-use etcdsnap_engine::{
-    pb::entry::Decoded,
-    wal::{End, Error, Payload, Record, Records, SegmentName, Tail},
-};
+use anyhow::{Result, anyhow};
+use etcdsnap_engine::wal::{At, Behind, Log, LogEnd, LoggedEntry, Record, Segment, Stretch};
 use rayon::prelude::*;
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::Context;
 use crate::{
     args::{Format, Wal},
     exit::{Answer, Exit, say},
-    output::{self, for_terminal},
+    output::{Spool, for_terminal},
 };
 use open::Opened;
+use shown::{TYPES, line, shown};
 
-/// Characters of a request that are shown to people.
-const SHOWN: usize = 200;
 /// Records that are made into lines side by side, and bytes of them, as the lines are held until they are written.
 const BATCH: (usize, usize) = (1024, 4 << 20);
 
-/// A record as scripts see it.
-#[derive(Serialize)]
-struct Json {
-    segment: String,
-    offset: u64,
-    r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    term: Option<u64>,
-    /// Whether a later entry has the same index, or one before it.
-    #[serde(skip_serializing_if = "is_false")]
-    overridden: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    request: Map<String, Value>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-/// What `--type` takes: types of records, kinds of entries.
-const TYPES: [&str; 39] = [
-    "metadata",
-    "entry",
-    "state",
-    "crc",
-    "snapshot",
-    "empty",
-    "unknown",
-    "v2",
-    "conf-change",
-    "range",
-    "put",
-    "delete-range",
-    "txn",
-    "compaction",
-    "lease-grant",
-    "lease-revoke",
-    "lease-checkpoint",
-    "alarm",
-    "authenticate",
-    "auth-enable",
-    "auth-disable",
-    "auth-status",
-    "auth-user-add",
-    "auth-user-delete",
-    "auth-user-get",
-    "auth-user-change-password",
-    "auth-user-grant-role",
-    "auth-user-revoke-role",
-    "auth-user-list",
-    "auth-role-list",
-    "auth-role-add",
-    "auth-role-delete",
-    "auth-role-get",
-    "auth-role-grant-permission",
-    "auth-role-revoke-permission",
-    "cluster-version-set",
-    "cluster-member-attr-set",
-    "downgrade-info-set",
-    "downgrade-version-test",
-];
-
-/// Prints the records one after the other, as they are read.
-pub fn run(context: &Context, args: &Wal) -> anyhow::Result<Answer> {
+/// Lists the records one after the other. Those behind damage follow it, marked.
+pub fn run(context: &Context, args: &Wal) -> Result<Answer> {
     if let Some(unknown) = args.types.iter().find(|name| !TYPES.contains(&name.as_str())) {
         return Err(anyhow!(
             "--type {unknown}: there is no such type; there are: {}",
@@ -106,250 +30,162 @@ pub fn run(context: &Context, args: &Wal) -> anyhow::Result<Answer> {
         ));
     }
     let opened = Opened::new(context, args)?;
-    let newest = Newest::read(&opened);
-    let mut out = BufWriter::new(io::stdout().lock());
-    let printed = print(context, args, &opened, &newest, &mut out);
-    let printed = printed.and_then(|exit| out.flush().map(|()| exit));
-    opened.check()?;
-    match printed {
-        Ok(exit) => Ok(Answer::new("", exit)),
-        // A reader that has gone away is a quiet end.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Answer::sound("")),
-        Err(error) => Err(error).context("write to standard output"),
+    let segments = opened.segments();
+    let log = Log::read(&segments);
+    if !log.is_some()
+        && let Some(why) = opened.not_a_log()
+    {
+        opened.check()?;
+        return Err(anyhow!("{}: {why}", args.path.display()));
     }
+    let lister = Lister { context, args, segments: &segments, newest: log.effective() };
+    let mut spool = Spool::default();
+    let exit = lister.list(&log, &mut spool)?;
+    // Nothing is said of files that did not hold still.
+    opened.check()?;
+    if opened.is_alone() {
+        context.warn(&format!("a log without a db: {}", log.summary()));
+    }
+    if let LogEnd::Damaged(at, damage) = &log.end {
+        say(&for_terminal(format!("damage: {at}: {damage}; {}", damage.servers()).as_bytes()));
+    } else if !log.is_some() {
+        say("damage: the log holds no record");
+        return Ok(Answer::new("", Exit::Damage));
+    }
+    Ok(Answer::long(spool, exit))
 }
 
-/// The last entry of each index, in order: its segment and offset. Every other entry of that index, or of one that is
-/// not here, is overridden.
-struct Newest(Vec<(u64, (usize, u64))>);
+struct Lister<'a> {
+    context: &'a Context,
+    args: &'a Wal,
+    segments: &'a [Segment<'a>],
+    /// The last entry of each index, in order. Every other entry of that index, or of one that is not here, is
+    /// overridden.
+    newest: Vec<LoggedEntry<'a>>,
+}
 
-impl Newest {
-    fn read(opened: &Opened) -> Self {
-        let mut newest: Vec<(u64, (usize, u64))> = Vec::new();
-        for (at, (_, segment)) in opened.segments().enumerate() {
-            for record in Records::new(segment, 0, Tail::Newest).flatten() {
-                if let Ok(Payload::Entry(entry)) = record.payload() {
-                    // A shorter log took the place of everything behind this index.
-                    while newest.pop_if(|(index, _)| *index >= entry.index()).is_some() {}
-                    newest.push((entry.index(), (at, record.offset)));
+impl<'a> Lister<'a> {
+    fn list(&self, log: &Log<'a>, spool: &mut Spool) -> Result<Exit> {
+        for stretch in &log.stretches {
+            self.stretch(stretch, false, spool)?;
+        }
+        let behind = log.behind.as_ref();
+        let exit = match &log.end {
+            LogEnd::Clean(_) => Exit::Sound,
+            LogEnd::Torn(at) => {
+                let what = "a record was cut short by a crash; a server cuts the segment here when it starts";
+                let detail = match behind {
+                    Some(behind) => format!("{what}; {}", follow(behind)),
+                    None => what.to_owned(),
+                };
+                self.mark("torn", *at, &detail, spool)?;
+                Exit::Sound
+            }
+            LogEnd::Damaged(at, damage) => {
+                // People read what is wrong on stderr.
+                let detail = match (self.context.global.format, behind) {
+                    (Format::Json, _) => damage.to_string(),
+                    (_, Some(behind)) => format!("the log is damaged here; {}", follow(behind)),
+                    (_, None) => "the log is damaged here".to_owned(),
+                };
+                self.mark("damage", *at, &detail, spool)?;
+                Exit::Damage
+            }
+        };
+        let Some(behind) = behind else { return Ok(exit) };
+        let mut gaps = behind.gaps.iter().enumerate().peekable();
+        for (at, stretch) in behind.stretches.iter().enumerate() {
+            while let Some((number, gap)) = gaps.next_if(|(_, gap)| gap.stretches_before <= at) {
+                if number > 0 {
+                    let detail = match gap.lost {
+                        Some(0) => "no entry is lost here".to_owned(),
+                        Some(1) => "1 entry is lost here".to_owned(),
+                        Some(lost) => format!("{lost} entries are lost here"),
+                        None => "entries may be lost here".to_owned(),
+                    };
+                    self.mark("gap", gap.from, &detail, spool)?;
                 }
             }
+            self.stretch(stretch, true, spool)?;
         }
-        Self(newest)
+        Ok(exit)
     }
 
-    fn is_at(&self, index: u64, place: (usize, u64)) -> bool {
-        let found = self.0.binary_search_by_key(&index, |(index, _)| *index);
-        found.is_ok_and(|found| self.0.get(found).is_some_and(|(_, newest)| *newest == place))
-    }
-}
-
-fn print(
-    context: &Context,
-    args: &Wal,
-    opened: &Opened,
-    newest: &Newest,
-    out: &mut impl Write,
-) -> io::Result<Exit> {
-    let segments = opened.segments().count();
-    let mut crc = 0;
-    for (at, (name, segment)) in opened.segments().enumerate() {
-        let tail = if at + 1 == segments { Tail::Newest } else { Tail::Closed };
-        let mut records = Records::new(segment, crc, tail);
-        let render = |record: Result<Record<'_>, Error>, text: &mut String| {
-            let record = record?;
-            let Some(shown) = shown(args, name, &record)? else { return Ok(()) };
-            let overridden = shown
-                .index
-                .filter(|_| shown.r#type == "entry")
-                .is_some_and(|index| !newest.is_at(index, (at, record.offset)));
-            line(context.global.format, &Json { overridden, ..shown }, text);
-            Ok(())
-        };
+    /// Lists the records of a stretch.
+    fn stretch(&self, stretch: &Stretch<'a>, behind: bool, spool: &mut Spool) -> Result<()> {
+        let mut records = stretch.records(self.segments);
         loop {
             let batch = batch(&mut records);
             if batch.is_empty() {
-                break;
+                return Ok(());
             }
-            let texts: Vec<(String, Result<(), Error>)> = batch
+            let texts: Vec<String> = batch
                 .par_chunks(BATCH.0 / 16)
                 .map(|records| {
                     let mut text = String::new();
-                    let done =
-                        records.iter().try_for_each(|record| render(record.clone(), &mut text));
-                    (text, done)
+                    let mut render =
+                        |record| self.render(stretch.segment, record, behind, &mut text);
+                    records.iter().for_each(&mut render);
+                    text
                 })
                 .collect();
-            for (text, done) in texts {
-                out.write_all(text.as_bytes())?;
-                if let Err(error) = done {
-                    return Ok(damaged(name, &error));
-                }
-            }
-        }
-        crc = records.crc();
-        match records.end() {
-            Some(End::Torn { offset }) if tail == Tail::Newest => {
-                torn(context, name, offset, out)?;
-            }
-            Some(End::Torn { offset }) => {
-                say(&format!(
-                    "damage: {name} offset {offset:#x}: a record is cut short, and this is not the last segment; a server refuses this log"
-                ));
-                return Ok(Exit::Damage);
-            }
-            _ => {}
+            texts.iter().try_for_each(|text| spool.push(text.as_bytes()))?;
         }
     }
-    Ok(Exit::Sound)
+
+    fn render(&self, number: u32, record: &Record<'_>, behind: bool, text: &mut String) {
+        let segment = usize::try_from(number).ok().and_then(|at| self.segments.get(at));
+        let Some(segment) = segment else { return };
+        // What cannot be decoded is where a stretch ends.
+        let Ok(Some(shown)) = shown(self.args, segment.name, record) else { return };
+        let is_newest = |index: u64| {
+            let found = self.newest.binary_search_by_key(&index, |logged| logged.entry.index);
+            found
+                .ok()
+                .and_then(|at| self.newest.get(at))
+                .is_some_and(|newest| (newest.segment, newest.offset) == (number, record.offset))
+        };
+        let overridden = shown.entry().is_some_and(|index| !is_newest(index));
+        line(self.context.global.format, &shown.placed(overridden, behind), text);
+    }
+
+    /// A place that is no record.
+    fn mark(&self, kind: &str, at: At, detail: &str, spool: &mut Spool) -> Result<()> {
+        let At { segment, offset } = at;
+        let text = match self.context.global.format {
+            Format::Json => {
+                json!({"segment": segment.to_string(), "offset": offset, "type": kind, "detail": detail})
+                    .to_string()
+            }
+            _ => format!("{segment}+{offset:#x} {kind}: {detail}"),
+        };
+        spool.push(format!("{text}\n").as_bytes())
+    }
 }
 
-fn batch<'a>(records: &mut Records<'a>) -> Vec<Result<Record<'a>, Error>> {
+/// That records follow which no server reads.
+fn follow(behind: &Behind<'_>) -> String {
+    let facts = behind.facts();
+    let records = if facts.records == 1 {
+        "1 whole record".into()
+    } else {
+        format!("{} whole records", facts.records)
+    };
+    let entries = match facts.indexes {
+        None => String::new(),
+        Some((first, last)) if first == last => format!(" with entry {first}"),
+        Some((first, last)) => format!(" with entries {first} to {last}"),
+    };
+    let verb = if facts.records == 1 { "stands" } else { "stand" };
+    format!("{records}{entries} {verb} behind it")
+}
+
+fn batch<'a>(records: &mut impl Iterator<Item = Record<'a>>) -> Vec<Record<'a>> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     while batch.len() < BATCH.0 && bytes < BATCH.1 {
         let Some(record) = records.next() else { break };
-        bytes += record.as_ref().map_or(0, |record| record.data.unwrap_or_default().len());
+        bytes += record.data.unwrap_or_default().len();
         batch.push(record);
     }
     batch
-}
-
-/// Says what is wrong with a record.
-fn damaged(name: SegmentName, error: &Error) -> Exit {
-    say(&format!("damage: {name}: {error}; a server refuses this log"));
-    Exit::Damage
-}
-
-/// The record, if it is asked for.
-///
-/// # Errors
-/// When its checksum is right and what it holds is no message: a server refuses that too.
-fn shown(args: &Wal, name: SegmentName, record: &Record<'_>) -> Result<Option<Json>, Error> {
-    let payload = record.payload()?;
-    let mut shown = Json {
-        segment: name.to_string(),
-        offset: record.offset,
-        r#type: "crc",
-        index: None,
-        term: None,
-        overridden: false,
-        kind: None,
-        request: Map::new(),
-    };
-    let mut touches = args.key_prefix.is_none();
-    match payload {
-        Payload::Crc => {
-            shown.request.insert("crc".into(), format!("{:08x}", record.crc).into());
-        }
-        Payload::Metadata(metadata) => {
-            shown.r#type = "metadata";
-            shown.request.insert("memberId".into(), format!("{:x}", metadata.node_id()).into());
-            shown.request.insert("clusterId".into(), format!("{:x}", metadata.cluster_id()).into());
-        }
-        Payload::State(state) => {
-            shown.r#type = "state";
-            shown.term = Some(state.term());
-            shown.request.insert("vote".into(), format!("{:x}", state.vote()).into());
-            shown.request.insert("commit".into(), state.commit().into());
-        }
-        Payload::Snapshot(mark) => {
-            (shown.r#type, shown.index, shown.term) =
-                ("snapshot", Some(mark.index()), Some(mark.term()));
-            if let Some(conf) = &mark.conf_state {
-                let hex = |ids: &[u64]| -> Value {
-                    ids.iter().map(|id| Value::from(format!("{id:x}"))).collect()
-                };
-                shown.request.insert("voters".into(), hex(&conf.voters));
-                shown.request.insert("learners".into(), hex(&conf.learners));
-            }
-        }
-        Payload::Entry(entry) => {
-            let data = entry.data.as_deref().unwrap_or_default();
-            let decoded = Decoded::new(entry.r#type.unwrap_or_default(), data);
-            if let Some(prefix) = &args.key_prefix {
-                use std::os::unix::ffi::OsStrExt as _;
-                touches = request::touches(&decoded, prefix.as_bytes());
-            }
-            let described = request::describe(&decoded, args.show_passwords);
-            (shown.r#type, shown.index, shown.term) =
-                ("entry", Some(entry.index()), Some(entry.term()));
-            shown.kind = Some(described.kind);
-            shown.request = described.fields;
-            if args.no_values {
-                request::drop_values(&mut shown.request);
-            }
-        }
-    }
-    Ok((touches && asked(args, &shown)).then_some(shown))
-}
-
-fn asked(args: &Wal, shown: &Json) -> bool {
-    let ranged = args.from.is_some() || args.to.is_some();
-    let within = match shown.index {
-        Some(index) => {
-            args.from.is_none_or(|from| index >= from) && args.to.is_none_or(|to| index <= to)
-        }
-        None => !ranged,
-    };
-    let named = |name: &String| name == shown.r#type || Some(name.as_str()) == shown.kind;
-    within && (args.types.is_empty() || args.types.iter().any(named))
-}
-
-fn line(format: Format, shown: &Json, text: &mut String) {
-    let number = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
-    match format {
-        Format::Json => *text += &json_text(shown),
-        Format::Fields => {
-            let pairs = [
-                ("Segment", format!("\"{}\"", shown.segment)),
-                ("Offset", shown.offset.to_string()),
-                ("Type", format!("\"{}\"", shown.r#type)),
-                ("Index", number(shown.index)),
-                ("Term", number(shown.term)),
-                ("Kind", format!("\"{}\"", shown.kind.unwrap_or_default())),
-                ("Request", for_terminal(json_text(&shown.request).as_bytes())),
-            ];
-            *text += &output::fields(&pairs);
-        }
-        Format::Simple | Format::Table => {
-            let mut request = for_terminal(json_text(&shown.request).as_bytes());
-            if let Some((end, _)) = request.char_indices().nth(SHOWN) {
-                request.truncate(end);
-                request.push('…');
-            }
-            // Writing to a String cannot fail.
-            let _ = write!(
-                text,
-                "{:016}+{:#09x} {:<8} {:>8} {:>4} {:<12} {}{}",
-                shown.segment.split('-').next().unwrap_or_default(),
-                shown.offset,
-                shown.r#type,
-                number(shown.index),
-                number(shown.term),
-                shown.kind.unwrap_or_default(),
-                if shown.overridden { "(overridden) " } else { "" },
-                request
-            );
-        }
-    }
-    text.push('\n');
-}
-
-/// Names are text: nothing in it can fail.
-fn json_text(of: &impl Serialize) -> String {
-    serde_json::to_string(of).unwrap_or_default()
-}
-
-/// The torn tail: no record, but what a server does about it.
-fn torn(context: &Context, name: SegmentName, offset: u64, out: &mut impl Write) -> io::Result<()> {
-    const WHAT: &str =
-        "a record was cut short by a crash; a server cuts the segment here when it starts";
-    match context.global.format {
-        Format::Json => writeln!(
-            out,
-            "{}",
-            json!({"segment": name.to_string(), "offset": offset, "type": "torn", "detail": WHAT})
-        ),
-        _ => writeln!(out, "{name}+{offset:#x} torn: {WHAT}"),
-    }
 }

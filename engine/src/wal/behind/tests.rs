@@ -1,6 +1,7 @@
-use super::super::{Damage, Encoder, LogEnd, Payload, Records, Tail};
 use super::*;
 use crate::pb::raftpb;
+use crate::wal::search::Search;
+use crate::wal::{Damage, Encoder, Log, LogEnd, Payload, Records, Segment, SegmentName, Tail};
 
 const SECTOR: usize = 512;
 
