@@ -37,7 +37,6 @@ Example:
 #[command(
     version,
     max_term_width = 100,
-    disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = false,
     after_help = "Exit codes: 0 done and sound; 1 damage or a difference was found; 2 could not do it.\n\nExample:\n  etcdsnap verify /var/lib/etcd"
@@ -210,6 +209,18 @@ pub enum Command {
     /// A tour on a small real member that ships with the program: doctor, info, verify, save, restore.
     #[command(after_help = "Example:\n  etcdsnap demo")]
     Demo,
+    /// The version of this program.
+    #[command(after_help = "Example:\n  etcdsnap version")]
+    Version,
+    /// A script that completes commands and flags in a shell.
+    #[command(
+        after_help = "Example:\n  etcdsnap completion bash > /etc/bash_completion.d/etcdsnap"
+    )]
+    Completion {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
     /// etcdutl's spelling of save, status and restore.
     #[command(subcommand)]
     Snapshot(Snapshot),
@@ -381,6 +392,23 @@ pub struct Keys {
     /// How they are shown.
     #[command(flatten)]
     pub showing: Showing,
+    /// Which of them are shown.
+    #[command(flatten)]
+    pub choosing: Choosing,
+}
+
+/// Which keys are shown, with etcdctl's names.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Choosing {
+    /// Show this many keys at most; 0: all.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub limit: u64,
+    /// Show keys alone; in JSON the values are left out.
+    #[arg(long)]
+    pub keys_only: bool,
+    /// Show only how many there are.
+    #[arg(long, conflicts_with = "keys_only")]
+    pub count_only: bool,
 }
 
 /// Arguments of `get`.
@@ -395,11 +423,14 @@ pub struct Get {
     #[arg(long)]
     pub prefix: bool,
     /// The value alone.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["keys_only", "count_only"])]
     pub print_value_only: bool,
     /// How they are shown.
     #[command(flatten)]
     pub showing: Showing,
+    /// Which of them are shown.
+    #[command(flatten)]
+    pub choosing: Choosing,
 }
 
 /// How keys are shown.

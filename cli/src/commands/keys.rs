@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{Context, sound};
 use crate::{
-    args::{Format, Get, Input, Keys, Showing},
+    args::{Choosing, Format, Get, Input, Keys, Showing},
     exit::Answer,
     input::ask,
     output::{self, Table, shown_key},
@@ -26,6 +26,9 @@ struct Json {
     header: Header,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kvs: Vec<KeyValueJson>,
+    /// Whether the limit left keys out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    more: bool,
     #[serde(skip_serializing_if = "is_zero")]
     count: i64,
 }
@@ -74,7 +77,7 @@ enum Parts {
 /// Lists keys.
 pub fn keys(context: &Context, args: &Keys) -> Result<Answer> {
     let which = Which::Prefix(args.prefix.as_bytes());
-    run(context, &args.input, &args.showing, &which, Parts::Keys)
+    run(context, &args.input, &args.showing, args.choosing, &which, Parts::Keys)
 }
 
 /// Shows keys with their values.
@@ -82,13 +85,15 @@ pub fn get(context: &Context, args: &Get) -> Result<Answer> {
     let key = args.key.as_bytes();
     let which = if args.prefix { Which::Prefix(key) } else { Which::One(key) };
     let parts = if args.print_value_only { Parts::Values } else { Parts::Both };
-    run(context, &args.input, &args.showing, &which, parts)
+    let parts = if args.choosing.keys_only { Parts::Keys } else { parts };
+    run(context, &args.input, &args.showing, args.choosing, &which, parts)
 }
 
 fn run(
     context: &Context,
     input: &Input,
     showing: &Showing,
+    choosing: Choosing,
     which: &Which<'_>,
     parts: Parts,
 ) -> Result<Answer> {
@@ -98,38 +103,56 @@ fn run(
     let text = ask(context, &input.path, &input.reading, |input| {
         let space = KeySpace::open(&Store::new(sound(context, input)?))?;
         let view = View::at(&space, Some(showing.rev), &context.ui)?;
-        let found: Vec<Record<'_>> = match which {
-            Which::One(key) => view.get(key)?.into_iter().collect(),
+        let limit = match choosing.limit {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        let (found, count): (Vec<Record<'_>>, usize) = match which {
+            Which::One(key) => {
+                let found = view.get(key)?;
+                (found.into_iter().collect(), usize::from(found.is_some()))
+            }
             Which::Prefix(prefix) => {
-                let keys = view.keys(prefix).iter();
-                keys.filter_map(|key| view.get(key).transpose()).collect::<Result<_, _>>()?
+                let keys = view.keys(prefix);
+                let shown = if choosing.count_only { 0 } else { limit };
+                let found = keys.iter().filter_map(|key| view.get(key).transpose()).take(shown);
+                (found.collect::<Result<_, _>>()?, keys.len())
             }
         };
+        let found = if choosing.count_only { Vec::new() } else { found };
         // As etcdctl's header: the newest revision, whatever revision is shown.
         let revision = space.current_revision();
-        render(context.global.format, showing.hex, parts, (revision, input.committed()), &found)
+        let shown = Shown { parts, choosing, count, revision, committed: input.committed() };
+        render(context.global.format, showing.hex, &shown, &found)
     })?;
     Ok(Answer::sound(text))
 }
 
-fn render(
-    format: Format,
-    hex: bool,
+/// What is shown beside the keys.
+struct Shown {
     parts: Parts,
-    (revision, committed): (i64, Committed),
-    found: &[Record<'_>],
-) -> Result<Vec<u8>> {
+    choosing: Choosing,
+    /// How many keys there are, whatever the limit.
+    count: usize,
+    revision: i64,
+    committed: Committed,
+}
+
+fn render(format: Format, hex: bool, shown: &Shown, found: &[Record<'_>]) -> Result<Vec<u8>> {
+    let Shown { parts, choosing, count, revision, committed } = *shown;
     let terminal = std::io::stdout().is_terminal();
     let shown = |bytes: &[u8]| shown_key(bytes, hex);
     Ok(match format {
         Format::Json => {
             let answer = Json {
                 header: Header { revision },
-                kvs: found.iter().map(|record| json(&record.kv)).collect(),
-                count: i64::try_from(found.len()).unwrap_or(i64::MAX),
+                kvs: found.iter().map(|record| json(&record.kv, choosing.keys_only)).collect(),
+                more: !choosing.count_only && found.len() < count,
+                count: i64::try_from(count).unwrap_or(i64::MAX),
             };
             output::json_of_state(&answer, committed)?.into_bytes()
         }
+        Format::Simple if choosing.count_only => format!("{count}\n").into_bytes(),
         Format::Simple => {
             let mut text = Vec::new();
             // A pipe gets the bytes as they are; a terminal must not obey them.
@@ -164,7 +187,7 @@ fn render(
                     ("Lease", kv.lease.to_string()),
                 ]);
             }
-            (text + &output::fields(&[("Count", found.len().to_string())])).into_bytes()
+            (text + &output::fields(&[("Count", count.to_string())])).into_bytes()
         }
         Format::Table => {
             let mut table = Table::new(&[
@@ -190,13 +213,13 @@ fn render(
     })
 }
 
-fn json(kv: &KeyValueRef<'_>) -> KeyValueJson {
+fn json(kv: &KeyValueRef<'_>, keys_only: bool) -> KeyValueJson {
     KeyValueJson {
         key: STANDARD.encode(kv.key),
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
         version: kv.version,
-        value: STANDARD.encode(kv.value),
+        value: if keys_only { String::new() } else { STANDARD.encode(kv.value) },
         lease: kv.lease,
     }
 }

@@ -46,7 +46,7 @@ use etcdsnap_engine::{
 };
 
 use crate::{
-    args::{Arguments, Command, Global, Snapshot},
+    args::{Arguments, Command, Format, Global, Snapshot},
     exit::{Answer, Exit, say},
     input::{Input, SALVAGE},
     output,
@@ -167,5 +167,21 @@ fn answer(context: &Context, command: Command) -> Result<Answer> {
         Command::Salvage(args) => salvage::run(context, &args),
         Command::Bench(args) => bench::run(context, &args),
         Command::Demo => demo::run(context),
+        Command::Version => Ok(Answer::sound(version(context.global.format)?)),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            let mut command = <Arguments as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "etcdsnap", &mut script);
+            Ok(Answer::sound(script))
+        }
     }
+}
+
+/// The program's version.
+fn version(format: Format) -> Result<String> {
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(match format {
+        Format::Json => output::json(&serde_json::json!({ "version": version }))?,
+        Format::Simple | Format::Table | Format::Fields => format!("etcdsnap {version}\n"),
+    })
 }

@@ -5,12 +5,14 @@ mod humanize;
 mod planned;
 mod spool;
 mod table;
+mod terminal;
 
 pub use escape::{escape, for_terminal};
 pub use humanize::bytes;
 pub use planned::{PlannedJson, planned};
 pub use spool::{LongTable, Spool};
 pub use table::Table;
+pub use terminal::{Tone, coloured};
 
 use anyhow::Result;
 use base64::{Engine as _, engine::general_purpose::STANDARD};

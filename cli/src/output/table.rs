@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::for_terminal;
+use super::{for_terminal, terminal};
 
 /// A table: headers in capitals and centred, cells to the right.
 #[derive(Debug)]
@@ -40,18 +40,30 @@ impl Table {
         self.rows.push(cells.iter().map(|cell| for_terminal(cell.trim().as_bytes())).collect());
     }
 
-    /// The table as lines.
+    /// The table as lines. Where the terminal is narrower, columns are left out from the right, and that is said.
     pub fn render(&self) -> String {
-        let widths: Vec<usize> = self
-            .headers
-            .iter()
-            .enumerate()
-            .map(|(column, header)| {
-                let cells =
-                    self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width());
-                cells.chain([header.width()]).max().unwrap_or_default()
-            })
-            .collect();
+        let widths = self.widths();
+        let shown = terminal::columns().map_or(widths.len(), |columns| fitting(&widths, columns));
+        let Some(left_out) = self.headers.get(shown..).filter(|headers| !headers.is_empty()) else {
+            return self.framed(&widths);
+        };
+        let narrow = Table {
+            headers: self.headers.iter().take(shown).cloned().collect(),
+            rows: self.rows.iter().map(|row| row.iter().take(shown).cloned().collect()).collect(),
+            left: self.left,
+        };
+        narrow.framed(&narrow.widths()) + &format!("left out: {}\n", left_out.join(", "))
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let width = |(column, header): (usize, &String)| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width());
+            cells.chain([header.width()]).max().unwrap_or_default()
+        };
+        self.headers.iter().enumerate().map(width).collect()
+    }
+
+    fn framed(&self, widths: &[usize]) -> String {
         let rule = |left: &str, middle: &str, right: &str| {
             let bars: Vec<String> = widths.iter().map(|width| "─".repeat(width + 2)).collect();
             format!("{left}{}{right}\n", bars.join(middle))
@@ -59,7 +71,7 @@ impl Table {
         let line = |cells: &[String], place: &dyn Fn(&str, usize) -> String| {
             let cells: Vec<String> = cells
                 .iter()
-                .zip(&widths)
+                .zip(widths)
                 .map(|(cell, width)| format!(" {} ", place(cell, *width)))
                 .collect();
             format!("│{}│\n", cells.join("│"))
@@ -80,6 +92,17 @@ impl Table {
     }
 }
 
+/// How many columns of these widths a frame of `columns` characters holds; one at least.
+fn fitting(widths: &[usize], columns: usize) -> usize {
+    let mut used = 1;
+    let fits = widths.iter().take_while(|width| {
+        // A space on either side, and the bar.
+        used += **width + 3;
+        used <= columns
+    });
+    fits.count().max(1)
+}
+
 /// An odd gap is wider on the right.
 fn centred(text: &str, width: usize) -> String {
     format!("{text:^width$}")
@@ -88,6 +111,15 @@ fn centred(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_left_out_from_the_right_and_the_first_stays() {
+        // Frames of 10, 20 and 34 characters.
+        let widths = [6, 7, 11];
+        for (columns, shown) in [(80, 3), (34, 3), (33, 2), (20, 2), (19, 1), (10, 1), (3, 1)] {
+            assert_eq!(fitting(&widths, columns), shown, "{columns}");
+        }
+    }
 
     #[test]
     fn the_frame_is_etcdutls() {

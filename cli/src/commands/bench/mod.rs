@@ -28,7 +28,7 @@ use self::{
 use super::Context;
 use crate::{
     args::{Bench, Format, Reading},
-    exit::Answer,
+    exit::{Answer, Exit, fail_code, say},
     input::Input,
     output::{self, Table},
 };
@@ -133,27 +133,43 @@ pub fn run(context: &Context, args: &Bench) -> Result<Answer> {
     let named: Vec<&Path> = peers.named().into_iter().filter_map(|(_, path)| path).collect();
     let machine = Machine::here(work.path(), &named);
     let mut files = Vec::new();
+    let mut failed = None;
     let sizes = if args.size.is_empty() { vec![DEFAULT_SIZE] } else { args.size.clone() };
     match &args.path {
-        Some(path) => files.push(measure(context, args, &peers, path, work.path(), true)?),
+        Some(path) => {
+            let (file, error) = measure(context, args, &peers, path, work.path(), true)?;
+            files.push(file);
+            failed = error;
+        }
         None => {
             for size in sizes {
                 let input = work.path().join("input.db");
                 make(context, args, size, &input)?;
-                files.push(measure(context, args, &peers, &input, work.path(), false)?);
+                let (file, error) = measure(context, args, &peers, &input, work.path(), false)?;
+                files.push(file);
+                failed = error;
+                if failed.is_some() {
+                    break;
+                }
             }
         }
     }
+    // What was measured before a job failed took hours, perhaps: it is shown.
+    if let Some(error) = &failed {
+        say(&output::for_terminal(format!("error: {error:#}").as_bytes()));
+    }
+    let exit = failed.as_ref().map_or(Exit::Sound, fail_code);
     let answer = Json {
         machine,
         rounds: args.rounds.into(),
         files,
         load_average_after: machine::load_average(),
     };
-    Ok(Answer::sound(match context.global.format {
+    let text = match context.global.format {
         Format::Json => output::json(&answer)?,
         _ => render(&answer),
-    }))
+    };
+    Ok(Answer::new(text, exit))
 }
 
 /// Size of a file that is made up when nothing else is said.
@@ -176,7 +192,8 @@ fn make(context: &Context, args: &Bench, size: u64, target: &Path) -> Result<u64
     Ok(bytes)
 }
 
-/// Runs every job on `input`, ours and theirs in turn, whoever is first in one round being last in the next.
+/// Runs every job on `input`, ours and theirs in turn; the first in one round is the last in the next. A job that fails
+/// ends it: what was measured before is given beside the error.
 fn measure(
     context: &Context,
     args: &Bench,
@@ -184,7 +201,7 @@ fn measure(
     input: &Path,
     work: &Path,
     given: bool,
-) -> Result<FileJson> {
+) -> Result<(FileJson, Option<anyhow::Error>)> {
     let (bytes, revision, compact_revision) = {
         let opened = Input::open(context, input, &Reading { no_wal: true, ..Reading::default() })?;
         let db = opened.db()?;
@@ -204,6 +221,13 @@ fn measure(
     let needed = ["hashkv", "diff", "save", "compact"].into_iter().any(wanted);
     let db = if needed { bare_db(input, bytes, &bare)? } else { input };
     let input = jobs::Input { given: input, db };
+    let file_json = |jobs| FileJson {
+        path: given.then(|| input.given.display().to_string()),
+        bytes,
+        revision,
+        compact_revision,
+        jobs,
+    };
     let mut measured_jobs = Vec::new();
     for Job { name, ours, peers: mut others } in jobs::jobs(&program, peers, input, work) {
         if !wanted(name) {
@@ -216,7 +240,8 @@ fn measure(
         let mut limits = Limits::default();
         let contenders: Vec<_> = std::iter::once(ours).chain(others).collect();
         let mut figures = vec![Measured::default(); contenders.len()];
-        for round in 0..usize::from(args.rounds) {
+        let mut failed = None;
+        'rounds: for round in 0..usize::from(args.rounds) {
             let mut order: Vec<usize> = (0..contenders.len()).collect();
             if round % 2 == 1 {
                 order.reverse();
@@ -226,10 +251,17 @@ fn measure(
                     (contenders.get(index), figures.get_mut(index))
                 {
                     context.warn(&format!("round {}: {name} by {}", round + 1, contender.who));
-                    contender.run(&[input.given, input.db], figures)?;
+                    failed = contender.run(&[input.given, input.db], figures).err();
+                    if failed.is_some() {
+                        break 'rounds;
+                    }
                 }
             }
             limits.measure(name, input, work)?;
+        }
+        if figures.iter().any(|figures| figures.seconds.is_empty()) {
+            let Some(error) = failed else { continue };
+            return Ok((file_json(measured_jobs), Some(error)));
         }
         let mut all = contenders.into_iter().zip(figures);
         let Some((_, ours)) = all.next() else { continue };
@@ -251,14 +283,11 @@ fn measure(
             peers: peers.collect(),
             ours: ours.into(),
         });
+        if failed.is_some() {
+            return Ok((file_json(measured_jobs), failed));
+        }
     }
-    Ok(FileJson {
-        path: given.then(|| input.given.display().to_string()),
-        bytes,
-        revision,
-        compact_revision,
-        jobs: measured_jobs,
-    })
+    Ok((file_json(measured_jobs), None))
 }
 
 /// A server on `input`, and its etcdctl. Whoever measures ours need not have one that takes these data.
