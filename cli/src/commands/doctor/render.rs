@@ -8,7 +8,7 @@ use etcdsnap_engine::{
 
 use crate::{
     args::Format,
-    output::{self, Table, escape},
+    output::{self, Table, Tone, escape},
 };
 
 /// The answer in `format`.
@@ -85,7 +85,13 @@ fn simple(answer: &Answer) -> String {
 }
 
 fn paragraph(member: &MemberAnswer) -> String {
-    let mut text = format!("{}: {}\n", escape(&member.path), member.verdict.to_uppercase());
+    let tone = match member.verdict {
+        "healthy" => Tone::Good,
+        "recoverable" | "empty" => Tone::Uneasy,
+        _ => Tone::Bad,
+    };
+    let verdict = output::coloured(&member.verdict.to_uppercase(), tone);
+    let mut text = format!("{}: {verdict}\n", escape(&member.path));
     if let Some(error) = &member.error {
         text += &format!("  {}\n", escape(error));
     }
@@ -123,5 +129,6 @@ fn line(indent: &str, finding: &Finding) -> String {
         Severity::Warning => "warning",
         Severity::Note => "note",
     };
+    let lead = output::coloured(lead, finding.severity.into());
     format!("{indent}{lead}: {}\n", escape(&finding.message))
 }
