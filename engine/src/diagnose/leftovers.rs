@@ -1,5 +1,7 @@
 //! What lies about in a member's directories, and who has it open.
 
+use std::path::Path;
+
 use super::{
     Verdict,
     member::{Evidence, Found},
@@ -7,6 +9,7 @@ use super::{
 use crate::{
     datadir::size_bytes,
     finding::{Finding, Place},
+    shell,
 };
 
 /// What lies about, and who has it open.
@@ -31,7 +34,9 @@ pub(super) fn files(evidence: &Evidence<'_>, found: &mut Found) {
             ("unknown-file", "no file of etcd's")
         };
         let bytes = size_bytes(path);
-        found.note(code, format!("{} ({bytes} bytes): {what}", path.display()));
+        let remove = shell::line([Path::new("rm"), "-r".as_ref(), "--".as_ref(), path]);
+        let message = format!("{} ({bytes} bytes): {what}; to remove it: {remove}", path.display());
+        found.note(code, message);
     }
     for received in evidence.received {
         let what = match received.contents {

@@ -5,7 +5,7 @@ use crate::{
     bolt,
     finding::{Finding, Place, Severity},
     member::{DbState, Lacking, NotReplayed, Opened, ReceivedDb},
-    replay::{Base, BootError, Error, NotableKind, Report},
+    replay::{Base, BootError, Error, Line, NotableKind, Report},
     schema::{Store, bucket},
     snapshot::Verification,
     wal::{At, LogEnd},
@@ -234,6 +234,30 @@ fn log(evidence: &Evidence<'_>, found: &mut Found) {
         }
         Some(LogEnd::Clean(_)) | None => {}
     }
+    if let Some(oversized) = opened.wal().and_then(|wal| wal.oversized) {
+        let message = format!(
+            "the WAL record at {} has {} bytes: etcd 3.4 refuses to start on a log with a record of 10 MiB or more, later \
+             releases start; everything in it can be read here",
+            oversized.at, oversized.bytes
+        );
+        let verdict = if opened.report().is_some_and(|report| report.line == Line::V3_4) {
+            Verdict::Recoverable
+        } else {
+            Verdict::Healthy
+        };
+        found.warn(verdict, "oversized-record", message);
+    }
+    if let Some(summary) = opened.wal().and_then(|wal| wal.summary.as_ref()) {
+        let message = if summary.is_v2() {
+            format!(
+                "log only, {summary}: these are files of etcd 2.x, or of a later release that was used through its v2 API; \
+                 their keys are no part of the v3 key space"
+            )
+        } else {
+            format!("log only, {summary}")
+        };
+        found.note("log-only", message);
+    }
     let strangers = opened.strangers();
     if !strangers.is_empty() {
         let paths: Vec<String> = strangers.iter().map(|path| path.display().to_string()).collect();
@@ -303,7 +327,10 @@ fn replayed(opened: &Opened, report: &Report, found: &mut Found) {
     if report.applied > 0 && report.base == Base::Db {
         found.note(
             "db-behind",
-            format!("the db lags the WAL by {} entries, which are applied by every command and by a server that starts", report.applied),
+            match report.applied {
+                1 => "the db lags the WAL by 1 entry, which every command and a server that starts applies".to_owned(),
+                many => format!("the db lags the WAL by {many} entries, which every command and a server that starts applies"),
+            },
         );
     }
     if let Some(index) = report.refused_at {
@@ -334,10 +361,11 @@ fn replayed(opened: &Opened, report: &Report, found: &mut Found) {
         found.note(
             "uncommitted",
             format!(
-                "entries {} to {} are not known to be committed and are included: a client may have been told of them; a \
-                 leader that runs may overrule them",
-                target.known.saturating_add(1),
-                report.applied_to()
+                "{} not known to be committed and included: a client may have been told of it; a leader that runs may overrule it",
+                match target.known.saturating_add(1) {
+                    first if first == report.applied_to() => format!("entry {first} is"),
+                    first => format!("entries {first} to {} are", report.applied_to()),
+                }
             ),
         );
     }

@@ -142,6 +142,8 @@ fn facts(member: &MemberFiles, raft: &RaftFiles, log: &Log<'_>) -> WalFacts {
         begins_at_first: log.begins_at_first(),
         restored: log.restored(),
         strangers: strangers(member, raft, log),
+        oversized: log.oversized,
+        summary: (!member.db.exists() && any).then(|| log.summary()),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     replay::{RaftFiles, Report},
     snapshot::{Image, Trailer},
     source::Source,
-    wal::LogEnd,
+    wal::{LogEnd, Oversized, Summary},
 };
 
 /// What a path names, opened.
@@ -85,6 +85,10 @@ pub struct WalFacts {
     pub restored: Option<u64>,
     /// Segments and snapfiles that belong to another history than the beginning of the log.
     pub strangers: Vec<PathBuf>,
+    /// A record that etcd 3.4 refuses for its length.
+    pub oversized: Option<Oversized>,
+    /// What kinds of entries the log holds; looked at where there is no db that would tell.
+    pub summary: Option<Summary>,
 }
 
 impl Opened {
