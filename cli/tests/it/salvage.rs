@@ -67,6 +67,8 @@ fn a_wal_that_nobody_can_place_is_not_applied_and_that_is_said() {
     assert!(said["wal"]["notApplied"].as_str().unwrap().contains("consistent index"), "{said}");
     assert_eq!(said["wal"]["entriesReplayed"], 0);
     assert!(said["keys"]["live"].as_u64().unwrap() > 200, "{said}");
+    // The log has every entry since the first: without it, salvage is what is left.
+    fs::remove_dir_all(data.join("member/wal")).unwrap();
     let doctor = json_of(&["doctor", text(&data), "-w", "json", "-q"]);
     let next = doctor["next"].as_array().unwrap();
     assert!(
@@ -139,7 +141,7 @@ fn a_wal_named_for_a_db_without_a_member_is_refused_and_not_forgotten() {
     let dir = unpack("crashed-36");
     let (data, out) = (dir.path().join("data"), dir.path().join("out.db"));
     let (db, wal) = (data.join("member/snap/db"), data.join("member/wal"));
-    for flags in [["--source-wal-dir", text(&wal)], ["--commit", "all"]] {
+    for flags in [["--source-wal-dir", text(&wal)], ["--commit", "known"]] {
         let ran = etcdsnap(&[&["salvage", text(&db), "--output", text(&out)], &flags[..]].concat());
         assert_eq!(ran.status.code(), Some(2), "{flags:?}");
         assert!(!out.exists());

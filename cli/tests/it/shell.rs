@@ -58,7 +58,6 @@ fn usage_errors_are_on_stderr_with_code_2() {
     let cases: &[&[&str]] = &[
         &[],
         &["frobnicate"],
-        &["help"],
         &["snapshot"],
         &["snapshot", "frobnicate"],
         &["status"],
