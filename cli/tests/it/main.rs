@@ -4,6 +4,7 @@
 mod crashed;
 mod doctor;
 mod facts;
+mod foreign;
 mod golden;
 mod inside;
 mod mending;

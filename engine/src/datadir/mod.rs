@@ -12,7 +12,11 @@ pub use identity::{RaftIdentity, raft_identity};
 pub use member::{MemberFiles, size_bytes};
 pub use running::is_running;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::staging::IoError;
 
@@ -59,6 +63,21 @@ pub enum Error {
     /// The system refused.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// A directory on the way may not be searched by this user.
+    #[error(
+        "{}: permission denied: this user may not search {} (mode {mode:04o}, owner uid {owner}); run as that owner or as root",
+        path.display(), directory.display()
+    )]
+    Denied {
+        /// What was looked for.
+        path: PathBuf,
+        /// The directory.
+        directory: PathBuf,
+        /// The directory's permission bits.
+        mode: u32,
+        /// The user id of the directory's owner.
+        owner: u32,
+    },
     /// A directory without a database where etcd keeps it.
     #[error("{}: neither a data dir (member/snap/db) nor a member dir (snap/db)", path.display())]
     NoDatabase {
@@ -70,9 +89,9 @@ pub enum Error {
 /// Finds the database file behind `path`. Of a member whose db is missing, it is where the db should be.
 ///
 /// # Errors
-/// When there is nothing of etcd's.
+/// When there is nothing of etcd's, and when this user may not look.
 pub fn locate(path: &Path) -> Result<Located, Error> {
-    let metadata = path.metadata().map_err(IoError::at("open", path))?;
+    let metadata = path.metadata().map_err(|source| refused(path, source))?;
     if !metadata.is_dir() {
         return Ok(Located { path: path.to_path_buf(), db: path.to_path_buf(), member: None });
     }
@@ -80,7 +99,7 @@ pub fn locate(path: &Path) -> Result<Located, Error> {
         [(Kind::DataDir, path.join("member")), (Kind::MemberDir, path.to_path_buf())]
     {
         let db = member.join("snap").join("db");
-        if db.exists() {
+        if is_there(&db)? {
             return Ok(Located { path: path.to_path_buf(), db, member: Some((kind, member)) });
         }
     }
@@ -98,4 +117,34 @@ pub fn locate(path: &Path) -> Result<Located, Error> {
         }
     }
     Err(Error::NoDatabase { path: path.to_path_buf() })
+}
+
+/// Whether there is a file or directory at `path`. Not being allowed to look is an error, not a no.
+fn is_there(path: &Path) -> Result<bool, Error> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    match path.metadata() {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(false),
+        Err(error) => Err(refused(path, error)),
+    }
+}
+
+/// Why `path` cannot be looked at, with the directory that forbids it.
+fn refused(path: &Path, source: io::Error) -> Error {
+    const PERMISSIONS: u32 = 0o7777;
+    let denied = (source.kind() == io::ErrorKind::PermissionDenied)
+        .then(|| {
+            let directory = path.ancestors().skip(1).find_map(|above| {
+                let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+                Some((above, above.metadata().ok()?))
+            });
+            directory.map(|(directory, metadata)| Error::Denied {
+                path: path.to_path_buf(),
+                directory: directory.to_path_buf(),
+                mode: metadata.mode() & PERMISSIONS,
+                owner: metadata.uid(),
+            })
+        })
+        .flatten();
+    denied.unwrap_or_else(|| IoError::at("open", path)(source).into())
 }
