@@ -77,6 +77,11 @@ impl<'a> Db<'a> {
         (self.file.len() as u64 / self.page_size()).min(self.metas.active.high_water_mark.0)
     }
 
+    /// Bytes of the database that the file has: what work over it costs, whatever a hostile mark claims.
+    pub fn bytes_in_file(&self) -> u64 {
+        self.size_bytes().min(self.file.len() as u64)
+    }
+
     /// The header at page `id` as it stands in the file, unchecked.
     ///
     /// # Errors

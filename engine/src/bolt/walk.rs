@@ -50,6 +50,8 @@ impl<'a> Subtree<'a> {
     /// threads, would decide which of two errors comes first.
     pub(super) fn split(self, wanted: usize) -> Vec<Subtree<'a>> {
         let mut budget = self.db.pages_in_file();
+        // No tree has more leaves than the file has pages.
+        let wanted = wanted.min(usize::try_from(budget).unwrap_or(usize::MAX));
         let mut parts = vec![self];
         while parts.len() < wanted {
             // Branches have hundreds of children: into that many would be far too many, and each costs.

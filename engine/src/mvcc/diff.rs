@@ -81,9 +81,10 @@ impl<'a> Diff<'a> {
     ) -> Result<Self, Error> {
         let first_at = before.space.readable(before.revision)?;
         let second_at = after.space.readable(after.revision)?;
-        let size =
-            |side: &Side<'_, 'a>| side.space.bucket().map_or(0, |bucket| bucket.db().size_bytes());
-        progress.begin("index", size(&before) + size(&after));
+        let size = |side: &Side<'_, 'a>| {
+            side.space.bucket().map_or(0, |bucket| bucket.db().bytes_in_file())
+        };
+        progress.begin("index", size(&before).saturating_add(size(&after)));
         let first = KeyIndex::build(before.space.bucket(), first_at, progress)?;
         let second = first.build_alike(after.space.bucket(), second_at, progress)?;
         let mut found = Found::default();
@@ -175,7 +176,7 @@ fn read<'a>(
     let mut all = Found::default();
     let Some(bucket) = side.space.bucket() else { return Ok(all) };
     let live = LiveElements::new(bucket.db(), index);
-    progress.begin("compare", bucket.db().size_bytes());
+    progress.begin("compare", bucket.db().bytes_in_file());
     let (parts, wave) = cut(bucket, Scan::Parallel);
     for wave in parts.chunks(wave) {
         let found: Vec<Result<Found<'a>, Error>> = wave

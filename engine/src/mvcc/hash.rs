@@ -36,7 +36,7 @@ pub fn hash_kv(
     let mut crc = Crc32c::new();
     crc.update(bucket::KEY.as_bytes());
     if let Some(bucket) = space.bucket() {
-        progress.begin("hashkv", bucket.db().size_bytes());
+        progress.begin("hashkv", bucket.db().bytes_in_file());
         let index = KeyIndex::build(Some(bucket), revision, progress)?;
         let selection = Selection { bucket: *bucket, index, revision, compact_revision };
         let parts = bucket.subtrees(rayon::current_num_threads() * 64);

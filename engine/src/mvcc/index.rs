@@ -452,9 +452,9 @@ pub(super) fn cut<'a>(bucket: &Bucket<'a>, scan: Scan) -> (Vec<Subtree<'a>>, usi
         Scan::InOrder => (bucket.subtrees(1), 1),
         Scan::Parallel => {
             let pieces =
-                usize::try_from(bucket.db().size_bytes() / PART_BYTES).unwrap_or(usize::MAX);
+                usize::try_from(bucket.db().bytes_in_file() / PART_BYTES).unwrap_or(usize::MAX);
             let parts = bucket.subtrees(pieces.clamp(threads * 4, 1 << 20));
-            let waves = bucket.db().size_bytes() / (WAVE_BYTES * threads as u64) + 1;
+            let waves = bucket.db().bytes_in_file() / (WAVE_BYTES * threads as u64) + 1;
             let wave = parts.len().div_ceil(usize::try_from(waves).unwrap_or(usize::MAX)).max(1);
             (parts, wave)
         }

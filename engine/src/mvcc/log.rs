@@ -62,7 +62,7 @@ pub fn changes<'a, T: Send, E: From<Error>>(
     let Some(bucket) = space.bucket() else { return Ok(()) };
     let (parts, wave) = cut(bucket, Scan::Parallel);
     let parts = within(&parts, revisions)?;
-    let share = bucket.db().size_bytes() / parts.len().max(1) as u64;
+    let share = bucket.db().bytes_in_file() / parts.len().max(1) as u64;
     progress.begin("read", share * parts.len() as u64);
     for wave in parts.chunks(wave) {
         let made: Vec<Result<T, Error>> = wave

@@ -53,7 +53,7 @@ pub fn judge(
         lease_of(record, leases).into_iter().for_each(|finding| rules.report(finding));
     };
     if let (Some(scratch), Some(bucket)) = (scratch, space.bucket())
-        && bucket.db().size_bytes() > SMALL
+        && bucket.db().bytes_in_file() > SMALL
     {
         match watch_spilled(bucket, scan, (scratch, AT_ONCE), progress, new, leased) {
             Ok((live_keys, rules)) => return Ok(rules.finish(live_keys)),

@@ -125,7 +125,7 @@ pub fn replay(
     if report.target.index <= consistent_index && boot.base != Base::Empty {
         return Ok(Replayed { patched: None, report });
     }
-    progress.begin("keys", db.size_bytes());
+    progress.begin("keys", db.bytes_in_file());
     let mut state = State::load(&store, boot.line, progress)?;
     let own = log.metadata.map(|metadata| MemberId(metadata.node_id()));
     state.membership_mut().begin(own, &conf_at_start(boot, &meta));

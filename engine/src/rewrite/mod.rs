@@ -292,7 +292,7 @@ impl<'a> Rewrite<'a> {
         sizes_only: bool,
         progress: &dyn Progress,
     ) -> Result<(Unsealed<W>, Written), Error> {
-        progress.begin("rewrite", self.db.size_bytes());
+        progress.begin("rewrite", self.db.bytes_in_file());
         let options = Options {
             page_size: PageSize::new(self.db.meta().page_size)?,
             root_fill: Fill::FULL,

@@ -36,7 +36,7 @@ pub fn status(db: &Db<'_>, progress: &dyn Progress) -> Result<Status, Error> {
     let store = Store::new(*db);
     let space = KeySpace::open(&store)?;
     let (meta, _) = MetaRecords::read(&store)?;
-    progress.begin("status", db.size_bytes());
+    progress.begin("status", db.bytes_in_file());
     let (mut sum, mut live_keys) = (Sum::default(), 0);
     for item in db.root().items() {
         let item = item?;

@@ -167,7 +167,7 @@ pub fn usage<'a>(
         Some(revision) => Some(space.compactable(revision)?),
         None => (current > space.compact_revision().max(0)).then_some(current),
     };
-    let bytes = store.db().size_bytes();
+    let bytes = store.db().bytes_in_file();
     progress.begin("index", bytes);
     let tallying = || Tallying::new(&options.grouping);
     let (index, tallying) =
@@ -205,7 +205,7 @@ fn forecast<'a>(
             Some((to, LiveElements::new(db, &index)))
         }
     };
-    progress.begin("lay out", db.size_bytes());
+    progress.begin("lay out", db.bytes_in_file());
     let mut forecast = Forecast::new(db, compaction)?;
     let Some(bucket) = space.bucket() else { return Ok(forecast) };
     let (parts, wave) = cut(bucket, Scan::Parallel);

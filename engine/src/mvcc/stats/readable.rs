@@ -95,7 +95,7 @@ pub fn readable<'a>(
         .buckets()
         .iter()
         .position(|found| found.parent == Some(0) && found.name == bucket::KEY.as_bytes());
-    progress.begin("read", db.size_bytes());
+    progress.begin("read", db.bytes_in_file());
     if let Some(number) = number {
         let number = u16::try_from(number).unwrap_or(u16::MAX);
         let parts: Vec<u64> = (0..map.len().div_ceil(PART)).collect();
