@@ -5,7 +5,7 @@ use super::{
     error::Error,
     layout,
     meta::{self, Meta, Metas},
-    page::{Page, PageHeader, PageId},
+    page::{Page, PageFlags, PageHeader, PageId},
 };
 use crate::{limits::Limits, raw::Raw, source};
 
@@ -97,6 +97,29 @@ impl<'a> Db<'a> {
             .and_then(|offset| self.file.slice(offset, self.metas.active.page_size as usize))
             .and_then(|page| PageHeader::parse(Raw::new(page)))
             .ok_or(Error::BeyondEnd { page: id, offset, len: self.file.len() as u64 })
+    }
+
+    /// Whether the header of meta page `id` is one that a commit writes. Its count and overflow are used by nobody.
+    ///
+    /// # Errors
+    /// When it names another page or another kind of page, or is not in the file.
+    pub fn meta_header(&self, id: PageId) -> Result<(), Error> {
+        let offset = id.0.saturating_mul(self.page_size());
+        let header = usize::try_from(offset)
+            .ok()
+            .and_then(|offset| self.file.tail(offset))
+            .and_then(|page| PageHeader::parse(Raw::new(page)))
+            .ok_or(Error::BeyondEnd { page: id, offset, len: self.file.len() as u64 })?;
+        let expected = PageFlags(layout::FLAG_META);
+        if header.id != id.0 {
+            Err(Error::PageIdDiffers { page: id, found: header.id })
+        } else if !header.flags.is_known() {
+            Err(Error::UnknownFlags { page: id, flags: header.flags })
+        } else if header.flags != expected {
+            Err(Error::WrongKind { page: id, found: header.flags, expected: "meta" })
+        } else {
+            Ok(())
+        }
     }
 
     /// Page `id`, with its overflow.

@@ -6,6 +6,7 @@ mod broken;
 mod buckets;
 mod cut;
 mod damage;
+mod foreign;
 mod hostile;
 mod inside;
 mod layering;

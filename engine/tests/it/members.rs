@@ -1,4 +1,4 @@
-//! Real members from `testdata/members`, unpacked in memory.
+//! Real members from `testdata/members` and small inputs from `testdata/cases`, unpacked in memory.
 
 use std::{fs::File, io::Read, path::Path};
 
@@ -18,6 +18,35 @@ pub fn databases(name: &str) -> Vec<(String, Vec<u8>)> {
         }
     }
     assert!(!found.is_empty(), "{name} holds a database");
+    found
+}
+
+/// The files of the small input `name`, with their paths.
+pub fn case(name: &str) -> Vec<(String, Vec<u8>)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/cases").join(name);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let mut input = zstd::Decoder::new(File::open(&path).unwrap()).unwrap();
+        if !name.ends_with(".tar") {
+            let mut bytes = Vec::new();
+            input.read_to_end(&mut bytes).unwrap();
+            found.push((name, bytes));
+            continue;
+        }
+        for entry in tar::Archive::new(input).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            if entry.header().entry_type().is_file() {
+                let path = entry.path().unwrap().into_owned();
+                let path = path.strip_prefix(".").unwrap_or(&path).display().to_string();
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes).unwrap();
+                found.push((path, bytes));
+            }
+        }
+    }
+    found.sort();
     found
 }
 
