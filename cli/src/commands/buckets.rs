@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Context,
-    pages::{exit_of, mapped, say_problems},
+    pages::{exit_of, mapped, path, say_problems},
 };
 use crate::{
     args::{File, Format},
@@ -26,7 +26,9 @@ struct BucketJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     name_base64: String,
-    /// Names of the buckets above it, in base64.
+    /// Buckets above it, itself counted: 1 for a top-level bucket.
+    level: u64,
+    /// Names of the buckets above it, in base64; fewer than `level` − 1 where the first of a long path are left out.
     within_base64: Vec<String>,
     /// `null` for a bucket that stands in the page that names it.
     root: Option<u64>,
@@ -67,11 +69,9 @@ pub fn run(context: &Context, args: &File) -> Result<Answer> {
                 "USED", "DAMAGED",
             ]);
             for (number, of) in named() {
-                let names: Vec<String> =
-                    map.path(number).iter().map(|name| shown_key(name, false)).collect();
                 let (allocated, used) = bytes(of, page_size);
                 table.row(vec![
-                    names.join("/"),
+                    path(&map, number),
                     of.root.map_or_else(|| "inline".to_owned(), |root| root.to_string()),
                     of.depth.to_string(),
                     of.elements.to_string(),
@@ -116,6 +116,7 @@ fn json(map: &PageMap, number: usize, of: &BucketPages, page_size: u64) -> Bucke
     BucketJson {
         name,
         name_base64,
+        level: of.level,
         within_base64: within
             .iter()
             .map(|name| output::KeyJson::new(name).into_parts().1)

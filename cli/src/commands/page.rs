@@ -291,7 +291,10 @@ fn json(found: &Found<'_>, map: &PageMap) -> Json {
 
 /// Whether the elements are records of the key space.
 fn holds_records(found: &Found<'_>, map: &PageMap) -> bool {
-    let of_key = |number: u16| map.path(usize::from(number)).as_slice() == [bucket::KEY.as_bytes()];
+    let of_key = |number: u16| {
+        let found = map.buckets().get(usize::from(number));
+        found.is_some_and(|found| found.level == 1 && found.name == bucket::KEY.as_bytes())
+    };
     // Of a page that is free nobody knows whose it was.
     found.usage.is_none_or(|usage| usage.bucket().is_none_or(of_key))
 }

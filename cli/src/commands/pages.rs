@@ -224,11 +224,18 @@ pub fn name(map: &PageMap, bucket: u16) -> String {
     if bucket >= PageMap::NUMBERED_BUCKETS {
         return "(a later bucket)".to_owned();
     }
-    let path: Vec<String> = map.path(bucket).iter().map(|name| shown_key(name, false)).collect();
-    if path.is_empty() { "(root)".to_owned() } else { path.join("/") }
+    if bucket == 0 { "(root)".to_owned() } else { path(map, bucket) }
 }
 
-/// Names of a page's bucket from the top down; `None` for what belongs to no bucket that has a number.
+/// The path of bucket number `bucket` for people; `…` where its beginning is left out.
+pub fn path(map: &PageMap, bucket: usize) -> String {
+    let names: Vec<String> = map.path(bucket).iter().map(|name| shown_key(name, false)).collect();
+    let level = map.buckets().get(bucket).map_or(0, |bucket| bucket.level);
+    let cut = if (names.len() as u64) < level { "…/" } else { "" };
+    format!("{cut}{}", names.join("/"))
+}
+
+/// Names of a page's bucket from the top down, the last ones of a long path; `None` for what belongs to no bucket that has a number.
 pub fn bucket_base64(map: &PageMap, usage: PageUse) -> Option<Vec<String>> {
     let bucket = usize::from(usage.bucket()?);
     let path = (bucket < PageMap::NUMBERED_BUCKETS).then(|| map.path(bucket))?;

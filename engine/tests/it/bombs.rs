@@ -7,7 +7,7 @@ use std::{
 };
 
 use etcdsnap_engine::{
-    bolt::{Db, check::check, layout},
+    bolt::{Db, check::check, layout, map::PageMap},
     finding::{Finding, Place, Severity},
     limits::Limits,
     mvcc::{KeyIndex, KeySpace, Scan, rules},
@@ -228,8 +228,13 @@ fn inline_buckets_that_share_the_buckets_within_them() {
 }
 
 #[test]
-fn inline_buckets_within_one_another_beyond_the_limit() {
-    assert!(has(&read("deep inline", &file(&nested_inline(3000, 1), &[])), "cycle"));
+fn inline_buckets_nest_as_deep_as_the_file_allows() {
+    assert_eq!(read("deep inline", &file(&nested_inline(20_000, 1), &[])), []);
+    // Damage at the bottom is found without a stack that deep.
+    let mut bytes = file(&nested_inline(20_000, 1), &[]);
+    let innermost = bytes.iter().rposition(|byte| *byte == b'k').unwrap();
+    bytes[innermost - 16] = 3;
+    assert!(has(&read("deep inline damage", &bytes), "element-flags"));
 }
 
 #[test]
@@ -243,11 +248,19 @@ fn a_bucket_that_holds_itself_within_an_inline_bucket() {
 }
 
 #[test]
-fn buckets_within_buckets_deeper_than_the_limit() {
-    let pages: Vec<_> = (3..2000)
-        .map(|id| page(id, layout::FLAG_LEAF, 1, &leaf_body(&[(1, b"a", &bucket_at(id + 1))])))
-        .collect();
-    assert!(has(&read("deep buckets", &file(&bucket_at(3), &pages)), "cycle"));
+fn buckets_nest_as_deep_as_the_file_allows() {
+    let nested = |id| page(id, layout::FLAG_LEAF, 1, &leaf_body(&[(1, b"a", &bucket_at(id + 1))]));
+    let mut pages: Vec<_> = (3..20_000).map(nested).collect();
+    let found = read("a bucket beyond the end", &file(&bucket_at(3), &pages));
+    assert!(has(&found, "out-of-bounds") && !has(&found, "cycle"), "{found:?}");
+    pages.push(page(20_000, layout::FLAG_LEAF, 0, b""));
+    let bytes = file(&bucket_at(3), &pages);
+    assert_eq!(read("deep buckets", &bytes), []);
+    let map = PageMap::read(&Db::from_bytes(&bytes, Limits::default()).unwrap(), &Silent).unwrap();
+    assert!(map.is_whole());
+    let deepest = map.buckets().len() - 1;
+    assert_eq!((deepest, map.buckets()[deepest].level), (19_999, 19_999));
+    assert!(map.path(deepest).len() < 1000, "a path costs as much as the file");
 }
 
 #[test]

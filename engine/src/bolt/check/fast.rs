@@ -49,7 +49,7 @@ pub(super) fn is_sound(
     freelist: Option<&Freelist>,
     progress: &dyn Progress,
 ) -> Result<bool, Error> {
-    progress.begin("check", db.size_bytes());
+    progress.begin("check", db.bytes_in_file());
     let checker = Checker { db: *db, reached: PageSet::new(db.pages_in_file()), progress };
     let verdict = checker.all(freelist);
     if progress.interrupted() {
@@ -65,7 +65,7 @@ impl<'a> Checker<'a, '_> {
         if let Some(freelist) = freelist {
             self.reach(freelist.page, freelist.overflow)?;
         }
-        self.bucket(&self.db.root(), 0)?;
+        self.buckets(self.db.root())?;
         match freelist {
             None => Ok(()),
             Some(freelist) => self.freelist(freelist),
@@ -87,15 +87,32 @@ impl<'a> Checker<'a, '_> {
         Ok(())
     }
 
-    fn bucket(&self, bucket: &Bucket<'a>, depth: usize) -> Verdict {
-        ensure(depth < self.db.limits().max_depth)?;
+    /// All buckets, level by level: they nest without limit, and so without a stack.
+    fn buckets(&self, root: Bucket<'a>) -> Verdict {
+        let mut level = vec![root];
+        while !level.is_empty() {
+            let nested = level.par_iter().map(|bucket| self.bucket(bucket));
+            level = nested.try_reduce(Vec::new, |mut all, more| {
+                all.extend(more);
+                Ok(all)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Checks a bucket and gives the buckets in it.
+    fn bucket(&self, bucket: &Bucket<'a>) -> Result<Vec<Bucket<'a>>, Irregular> {
+        let mut nested = Vec::new();
         match bucket.root() {
-            Root::Inline(leaf) => self.leaf(leaf, None, None, depth),
+            Root::Inline(leaf) => self.leaf(leaf, None, None, &mut nested)?,
             Root::Page(page) => {
-                let parts = self.split(Part { page, depth, from: None, to: None })?;
-                parts.into_par_iter().try_for_each(|part| self.part(part))
+                let parts = self.split(Part { page, depth: 0, from: None, to: None })?;
+                let parts: Result<Vec<_>, _> =
+                    parts.into_par_iter().map(|part| self.part(part)).collect();
+                nested.extend(parts?.into_iter().flatten());
             }
         }
+        Ok(nested)
     }
 
     /// Cuts a tree into enough parts to keep every thread busy, checking the branches cut through.
@@ -150,7 +167,9 @@ impl<'a> Checker<'a, '_> {
         Ok(true)
     }
 
-    fn part(&self, part: Part<'a>) -> Verdict {
+    /// Checks the pages below one page and gives the buckets in them.
+    fn part(&self, part: Part<'a>) -> Result<Vec<Bucket<'a>>, Irregular> {
+        let mut nested = Vec::new();
         let mut stack = vec![part];
         let mut done = 0;
         while let Some(part) = stack.pop() {
@@ -166,13 +185,13 @@ impl<'a> Checker<'a, '_> {
             let page = self.db.page(part.page)?;
             self.reach(page.id, page.header.overflow)?;
             if let Node::Leaf(leaf) = page.node()? {
-                self.leaf(leaf, part.from, part.to, part.depth)?;
+                self.leaf(leaf, part.from, part.to, &mut nested)?;
             }
             done += page.bytes().len() as u64;
         }
         // Once a part: it asks for the time.
         self.progress.advance(done);
-        Ok(())
+        Ok(nested)
     }
 
     fn leaf(
@@ -180,7 +199,7 @@ impl<'a> Checker<'a, '_> {
         leaf: Leaf<'a>,
         from: Option<&'a [u8]>,
         to: Option<&'a [u8]>,
-        depth: usize,
+        nested: &mut Vec<Bucket<'a>>,
     ) -> Verdict {
         ensure(leaf.unpacked().is_none())?;
         let mut previous = from;
@@ -194,7 +213,7 @@ impl<'a> Checker<'a, '_> {
             )?;
             previous = Some(item.key);
             if item.is_bucket() {
-                self.bucket(&Bucket::from_item(self.db, &item)?, depth + 1)?;
+                nested.push(Bucket::from_item(self.db, &item)?);
             }
         }
         ensure(to.is_none_or(|to| previous.is_none_or(|key| key < to)) || leaf.count() == 0)

@@ -72,6 +72,8 @@ pub struct BucketPages {
     pub name: Vec<u8>,
     /// Number of the bucket that names it; `None` for the bucket that holds the top-level ones.
     pub parent: Option<usize>,
+    /// Buckets above it: 0 for the bucket that holds the top-level ones, 1 for those.
+    pub level: u64,
     /// Root of its tree; `None` when it stands in the page that names it.
     pub root: Option<PageId>,
     /// Its sequence; etcd leaves it at 0.
@@ -286,13 +288,25 @@ impl PageMap {
         &self.buckets
     }
 
-    /// Names of bucket number `bucket` from the top down; empty for the bucket that holds the top-level ones.
+    /// Names of bucket number `bucket` and the buckets above it, from the top down; empty for the bucket that holds the
+    /// top-level ones. Of a long path only the last part: as many names as the bucket's [`level`](BucketPages::level)
+    /// says are there when nothing is left out.
+    ///
+    /// Buckets nest without limit: whole paths of all of them could take the file's size squared.
     pub fn path(&self, bucket: usize) -> Vec<&[u8]> {
-        let mut names = Vec::new();
+        const NAMES: usize = 256;
+        const BYTES: usize = 4096;
+        let (mut names, mut bytes): (Vec<&[u8]>, usize) = (Vec::new(), 0);
         let mut next = self.buckets.get(bucket);
         while let Some(bucket) = next
             && let Some(parent) = bucket.parent
+            && names.len() < NAMES
         {
+            bytes = bytes.saturating_add(bucket.name.len());
+            // Its own name in any case.
+            if bytes > BYTES && !names.is_empty() {
+                break;
+            }
             names.push(bucket.name.as_slice());
             next = self.buckets.get(parent);
         }

@@ -26,7 +26,7 @@ const ENOUGH: usize = 512;
 
 pub(super) fn read(db: &Db<'_>, progress: &dyn Progress) -> Result<PageMap, Error> {
     let pages = usize::try_from(db.pages_in_file()).unwrap_or(usize::MAX);
-    progress.begin("map", db.size_bytes());
+    progress.begin("map", db.bytes_in_file());
     let walk = Walk {
         db: *db,
         codes: (0..pages).map(|_| AtomicU16::new(Code::UNCLAIMED.0)).collect(),
@@ -189,7 +189,7 @@ struct Pending<'a> {
     name: &'a [u8],
     parent: Option<usize>,
     /// Buckets above it.
-    depth: usize,
+    level: u64,
 }
 
 /// What a part of a bucket's tree adds.
@@ -202,9 +202,10 @@ struct Found<'a> {
 impl<'a> Walk<'a, '_> {
     fn buckets(&self, problems: &mut Problems) -> Vec<BucketPages> {
         let mut done: Vec<BucketPages> = Vec::new();
-        let root = Pending { bucket: self.db.root(), name: b"", parent: None, depth: 0 };
+        let root = Pending { bucket: self.db.root(), name: b"", parent: None, level: 0 };
         let mut pending = VecDeque::from([root]);
-        while let Some(Pending { bucket, name, parent, depth }) = pending.pop_front() {
+        // Each bucket stands once in the file, and bbolt nests them without limit: so does this, without a stack.
+        while let Some(Pending { bucket, name, parent, level }) = pending.pop_front() {
             if self.progress.interrupted() {
                 break;
             }
@@ -212,22 +213,17 @@ impl<'a> Walk<'a, '_> {
             let mut found = self.bucket(&bucket, number);
             // In a damaged tree who meets a leaf first is a matter of chance.
             found.nested.sort_by_key(|(name, bucket)| (*name, root_of(bucket)));
-            if depth >= self.db.limits().max_depth && !found.nested.is_empty() {
-                let page = root_of(&bucket).unwrap_or(PageId(0));
-                found.problems.add(Error::TooDeep { page, limit: depth });
-                found.nested.clear();
-            }
             let parent_of_nested = Some(done.len());
             pending.extend(found.nested.into_iter().map(|(name, bucket)| Pending {
                 bucket,
                 name,
                 parent: parent_of_nested,
-                depth: depth + 1,
+                level: level + 1,
             }));
             problems.join(found.problems);
             let (root, sequence, name) = (root_of(&bucket), bucket.sequence(), name.to_vec());
             let depth = root.map_or(0, |root| self.depth(root));
-            done.push(BucketPages { name, parent, root, sequence, depth, ..found.pages });
+            done.push(BucketPages { name, parent, level, root, sequence, depth, ..found.pages });
         }
         done
     }
