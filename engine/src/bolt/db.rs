@@ -192,4 +192,4 @@ impl<'a> Db<'a> {
     }
 }
 
-const _: () = assert!(layout::META + layout::META_SIZE <= 1024, "a meta fits the smallest page");
+const _: () = assert!(layout::META + layout::META_SIZE <= 512, "a meta fits the smallest page");

@@ -42,8 +42,8 @@ pub enum Error {
         /// Where the swapped magic is.
         offset: u64,
     },
-    /// A valid meta names a page size that no bbolt writes.
-    #[error("meta {slot}: page size {found}, expected a power of two from 1024 to 65536")]
+    /// A valid meta names a page size that nobody gives bbolt.
+    #[error("meta {slot}: page size {found}, expected a power of two from 512 to 16777216")]
     PageSize {
         /// Which meta page.
         slot: u8,

@@ -2,8 +2,10 @@
 //!
 //! The diagrams are in `engine/docs/bbolt-file.md`. All integers are little-endian.
 
-/// Smallest and greatest page size that is read or written, in bytes.
-pub const PAGE_SIZES: std::ops::RangeInclusive<u32> = 1024..=65536;
+/// Smallest and greatest page size that is read, in bytes: bbolt takes any from its options and probes up to 16 MiB.
+pub const PAGE_SIZES: std::ops::RangeInclusive<u32> = 512..=16 << 20;
+/// Smallest and greatest page size that is written, in bytes: those of operating systems, which etcd uses.
+pub const WRITTEN_PAGE_SIZES: std::ops::RangeInclusive<u32> = 1024..=65536;
 
 /// Bytes of a page header: id u64, flags u16, count u16, overflow u32.
 pub const PAGE_HEADER: usize = 16;

@@ -68,7 +68,7 @@ pub enum MetaError {
 pub struct Meta {
     /// Which of the two meta pages, 0 or 1.
     pub slot: u8,
-    /// Page size in bytes, a power of two from 1 KiB to 64 KiB.
+    /// Page size in bytes, a power of two from 512 B to 16 MiB.
     pub page_size: u32,
     /// Root page of the root bucket.
     pub root: PageId,
@@ -234,7 +234,7 @@ fn without_meta(file: Raw<'_>) -> Error {
 
 /// Where meta 1 can begin: every page size there is.
 fn layout_positions() -> impl Iterator<Item = u64> {
-    (10..=16).map(|shift| 1_u64 << shift)
+    (9..=24).map(|shift| 1_u64 << shift)
 }
 
 impl fmt::Display for Meta {

@@ -16,7 +16,7 @@ impl PageSize {
     /// # Errors
     /// [`WriteError::PageSize`] when it is not a power of two from 1024 to 65536.
     pub fn new(bytes: u32) -> Result<Self, WriteError> {
-        if bytes.is_power_of_two() && layout::PAGE_SIZES.contains(&bytes) {
+        if bytes.is_power_of_two() && layout::WRITTEN_PAGE_SIZES.contains(&bytes) {
             Ok(Self(bytes))
         } else {
             Err(WriteError::PageSize { found: bytes })
