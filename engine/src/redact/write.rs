@@ -1,7 +1,7 @@
 //! Writes the copy, and looks at it as it looked at the original.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     ops::Range,
     path::Path,
 };
@@ -170,7 +170,7 @@ pub fn redact_file(
 fn length(image: &Image<'_>) -> u64 {
     image.database().len() as u64
         + match image.trailer() {
-            Trailer::Present(digest) => digest.0.len() as u64,
+            Trailer::Present(digest) => digest.0.len() as u64 + image.behind(),
             Trailer::Absent | Trailer::Odd { .. } => 0,
         }
 }
@@ -269,6 +269,8 @@ fn write(
         }
         Trailer::Absent | Trailer::Odd { .. } => None,
     };
+    // What stands behind the digest may be anything.
+    io::copy(&mut io::repeat(0).take(image.behind()), file)?;
     file.flush()?;
     Ok(digest)
 }

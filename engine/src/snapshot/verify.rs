@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::trailer::{Digest, Image, Trailer};
+use super::trailer::{self, Digest, Image, Trailer};
 use crate::{
     bolt::{self, Db, check},
     finding::{Finding, Place, Severity},
@@ -114,9 +114,16 @@ fn trailer(
     structure_sound: bool,
 ) -> (String, Vec<Finding>) {
     let place = Place::Offset(image.database().len() as u64);
+    let behind = (image.behind() > 0).then(|| {
+        let message = format!(
+            "{} bytes stand behind the digest, where etcd writes none: was it copied from a block device or a tape, or with `dd conv=sync`? `etcdutl snapshot restore` looks for a digest at the file's end and refuses this file",
+            image.behind()
+        );
+        Finding::note("behind-digest", Place::Offset(db.size_bytes().saturating_add(32)), message)
+    });
     match (image.trailer(), digest) {
         (Trailer::Present(stored), Some(computed)) if stored == computed => {
-            let mut findings = Vec::new();
+            let mut findings: Vec<Finding> = behind.into_iter().collect();
             let surplus = (image.database().len() as u64).saturating_sub(db.size_bytes());
             if surplus > 0 {
                 let message = format!(
@@ -136,16 +143,28 @@ fn trailer(
             } else {
                 "; the structure is damaged too, see the other findings"
             });
-            if opened_for_writing(db) {
+            if !trailer::is_untouched(db.metas()) {
                 message.push_str("; its metas are not as a snapshot's: it was opened for writing after it was saved");
             }
-            ("sha256 differs".to_owned(), vec![Finding::damage("digest", place, message)])
+            let differs = Finding::damage("digest", place, message);
+            ("sha256 differs".to_owned(), [Some(differs), behind].into_iter().flatten().collect())
         }
         (Trailer::Absent, _) => {
             let message = "no trailer: this is a db file or its digest was cut off; values and free pages are not covered, only structure is";
             (
                 "no trailer; values are not covered by a digest".to_owned(),
                 vec![Finding::note("no-trailer", place, message)],
+            )
+        }
+        (Trailer::Odd { .. }, _) if image.digest_part().is_some() => {
+            let message = format!(
+                "the file ends after {} of the 32 bytes of its digest: the snapshot was cut off; whether a value was changed cannot be told",
+                image.digest_part().unwrap_or_default()
+            );
+            let place = Place::Offset(db.size_bytes());
+            (
+                "the digest is cut off".to_owned(),
+                vec![Finding::damage("digest-cut", place, message)],
             )
         }
         (Trailer::Odd { extra }, _) => {
@@ -157,14 +176,6 @@ fn trailer(
                 vec![Finding::damage("odd-length", place, message)],
             )
         }
-    }
-}
-
-/// A snapshot's metas carry transactions T and T − 1, page 0 first. Opening it for writing ends that.
-fn opened_for_writing(db: &Db<'_>) -> bool {
-    match db.metas().slots {
-        [Ok(zero), Ok(one)] => zero.txid.0 != one.txid.0.wrapping_add(1),
-        _ => false,
     }
 }
 
@@ -353,7 +364,7 @@ fn key_space(
 ) -> Result<(String, Vec<Finding>), mvcc::Error> {
     let space = KeySpace::open(store)?;
     let leases: HashSet<i64> = small::leases(store)?.records.iter().map(|lease| lease.id).collect();
-    progress.begin("key space", store.db().size_bytes());
+    progress.begin("key space", store.db().bytes_in_file());
     let most = store.db().limits().max_findings;
     let judged = rules::judge(&space, &leases, most, scan, scratch, progress)?;
     let detail = format!(
