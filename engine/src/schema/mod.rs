@@ -8,11 +8,13 @@ mod error;
 pub mod json;
 pub mod members;
 pub mod meta;
+mod program;
 pub mod revision;
 pub mod small;
 
 pub use error::{Error, RecordError};
 pub use meta::MetaRecords;
+pub use program::{NotEtcd, Program, program};
 pub use revision::{RecordKey, Revision};
 
 use crate::{
