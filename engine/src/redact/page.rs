@@ -61,10 +61,10 @@ fn words(out: &mut [u8]) {
     }
 }
 
-/// Whether eight bytes are a number that a file of any size has, perhaps with a damaged byte, and no text.
+/// Whether eight bytes are a number that a file of any size has, or one of the greatest there are, perhaps with a
+/// damaged byte, and no text.
 fn is_number(bytes: &[u8]) -> bool {
-    bytes.iter().filter(|byte| **byte == 0).count() >= 3
-        || bytes == layout::NO_FREELIST.to_le_bytes()
+    [0, 0xff].iter().any(|filler| bytes.iter().filter(|byte| *byte == filler).count() >= 3)
 }
 
 fn copy(from: &[u8], out: &mut [u8], start: usize, len: usize) {
@@ -97,15 +97,19 @@ fn meta(page: &[u8], out: &mut [u8]) {
     if raw.u32_le(field(layout::META_VERSION)) != Some(layout::VERSION) {
         return;
     }
+    let number = |at: &usize| page.get(field(*at)..field(*at) + 8).is_some_and(is_number);
     let numbers = (layout::META_PAGE_SIZE..layout::META_CHECKSUM).step_by(8);
-    let all = numbers.clone().all(|at| page.get(field(at)..field(at) + 8).is_some_and(is_number));
-    for at in numbers {
-        if page.get(field(at)..field(at) + 8).is_some_and(is_number) {
-            copy(page, out, field(at), 8);
-        }
+    numbers.clone().filter(number).for_each(|at| copy(page, out, field(at), 8));
+    // The sequence leads nowhere: where it may be anything, 0 does as well.
+    if !numbers.filter(|at| *at != layout::META_SEQUENCE).all(|at| number(&at)) {
+        return;
     }
-    if all {
-        copy(page, out, field(layout::META_CHECKSUM), META_SIZE - layout::META_CHECKSUM);
+    let (from, to) = (field(0), field(layout::META_CHECKSUM));
+    let checksum = |page: &[u8]| page.get(from..to).map(layout::fnv1a64);
+    let right = raw.u64_le(to).is_some_and(|stored| checksum(page) == Some(stored));
+    match (right, checksum(out), out.get_mut(to..field(META_SIZE))) {
+        (true, Some(new), Some(out)) => out.copy_from_slice(&new.to_le_bytes()),
+        _ => copy(page, out, to, META_SIZE - layout::META_CHECKSUM),
     }
 }
 
@@ -207,11 +211,11 @@ fn leaf(class: Class, page: &[u8], leaf: &Leaf<'_>, base: usize, depth: usize, o
 
 /// A bucket's header and, of an inline one, its page, at byte `at` of `page`.
 fn bucket_value(class: Class, page: &[u8], value: &[u8], at: usize, depth: usize, ops: &mut Ops) {
-    for half in [at, at + 8] {
+    // A root that is no number was none, and stays one that no file has; a sequence may be anything.
+    for (half, other) in [(at, Op::Words), (at + 8, Op::Zero)] {
         let range = half..(half + 8).min(at + value.len());
         let number = page.get(half..half + 8).is_some_and(is_number);
-        // What is no number was none, and stays one that no file has.
-        ops.push(if number { Op::Keep } else { Op::Words }, range);
+        ops.push(if number { Op::Keep } else { other }, range);
     }
     let Some(inline) = value.get(BUCKET_HEADER..) else { return };
     let start = at + BUCKET_HEADER;

@@ -14,7 +14,7 @@ use etcdsnap_engine::{
     progress::Silent,
     redact::{Error, KeyMap, Keys, Redacted, redact_file},
     schema::{Store, auth, members},
-    snapshot::{Image, status, verify},
+    snapshot::{Digest, Image, status, verify},
     source::Access,
 };
 
@@ -275,4 +275,44 @@ fn replaced_keys_keep_history_shape_and_number() {
     );
     let same = after.keys().filter(|key| before.contains_key(*key)).count();
     assert!(same < before.len() / 2, "{same} of {} keys are as they were", before.len());
+}
+
+#[test]
+fn the_sequence_of_a_bucket_may_be_any_number() {
+    let text = u64::from_le_bytes(*b"password");
+    for sequence in [i64::MAX as u64, u64::MAX, 1 << 63, text] {
+        let mut bytes = snapshot();
+        let db = Image::split(&bytes).db(Limits::default()).unwrap();
+        let item = db.root().item(b"key").unwrap().unwrap();
+        let header = usize::try_from(db.offset_of(item.value).unwrap()).unwrap();
+        bytes[header + 8..header + 16].copy_from_slice(&sequence.to_le_bytes());
+        for page in [0, 4096] {
+            let meta = &mut bytes[page + layout::META..page + layout::META + layout::META_SIZE];
+            meta[layout::META_SEQUENCE..][..8].copy_from_slice(&sequence.to_le_bytes());
+            let checksum = layout::fnv1a64(&meta[..layout::META_CHECKSUM]);
+            meta[layout::META_CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+        }
+        let digest_at = bytes.len() - 32;
+        let digest = Digest::of(&bytes[..digest_at]);
+        bytes[digest_at..].copy_from_slice(&digest.0);
+        let (copy, redacted) = redacted(&bytes);
+        assert!(
+            redacted.lost.is_empty() && redacted.gained.is_empty(),
+            "{sequence:x}: {redacted:?}"
+        );
+        assert_eq!(contents(&copy), contents(&bytes), "{sequence:x}");
+        let kept = copy.windows(8).filter(|window| **window == sequence.to_le_bytes()).count();
+        assert_eq!(kept > 0, sequence != text, "{sequence:x}");
+    }
+}
+
+#[test]
+fn what_stands_behind_a_digest_is_not_copied() {
+    let mut bytes = snapshot();
+    let whole = bytes.len();
+    bytes.extend(b"a secret on the block device ".repeat(40));
+    let (copy, redacted) = redacted(&bytes);
+    assert!(redacted.lost.is_empty() && redacted.gained.is_empty(), "{redacted:?}");
+    assert!(copy[whole..].iter().all(|byte| *byte == 0));
+    assert!(Image::split(&copy).is_snapshot());
 }
