@@ -2,6 +2,7 @@
 //!
 //! This file parses, sets up and exits; `args.rs` holds the flags, `commands/` a file per subcommand.
 
+mod again;
 mod args;
 mod commands;
 mod exit;
@@ -19,7 +20,13 @@ fn main() -> ExitCode {
         let threads = arguments.global.threads;
         match commands::pool(threads).and_then(|pool| pool.install(|| commands::run(arguments))) {
             Ok(answer) => exit::finish(answer),
-            Err(error) => exit::fail(&error),
+            Err(error) => {
+                let code = exit::fail(&error);
+                if let Some(line) = again::command(&error) {
+                    exit::say(&format!("next: {}", output::for_terminal(line.as_bytes())));
+                }
+                code
+            }
         }
     })
 }

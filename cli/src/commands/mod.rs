@@ -53,6 +53,8 @@ use crate::{
     ui::Ui,
 };
 
+pub use restore::line;
+
 /// What every command is given.
 pub struct Context {
     /// Flags of every command.

@@ -89,7 +89,14 @@ fn entries(directory: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
     let at = |source| Error::Io(IoError::at("list", directory)(source));
     let listed = match fs::read_dir(directory) {
         Ok(listed) => listed,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(at(error)),
     };
     let mut entries = Vec::new();

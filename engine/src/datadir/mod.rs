@@ -5,11 +5,13 @@
 mod foreign;
 mod identity;
 mod member;
+mod nearby;
 mod running;
 
-pub use foreign::{Foreign, foreign};
+pub use foreign::{Advice, Foreign, foreign};
 pub use identity::{RaftIdentity, raft_identity};
 pub use member::{MemberFiles, size_bytes};
+pub use nearby::{Near, Nearby, data_dir_of};
 pub use running::is_running;
 
 use std::{
@@ -79,10 +81,15 @@ pub enum Error {
         owner: u32,
     },
     /// A directory without a database where etcd keeps it.
-    #[error("{}: neither a data dir (member/snap/db) nor a member dir (snap/db)", path.display())]
+    #[error(
+        "{}: neither a data dir (member/snap/db) nor a member dir (snap/db){}{nearby}",
+        path.display(), if nearby.is_empty() { "" } else { "; " }
+    )]
     NoDatabase {
         /// The directory.
         path: PathBuf,
+        /// What was found near it.
+        nearby: Box<Nearby>,
     },
 }
 
@@ -116,7 +123,7 @@ pub fn locate(path: &Path) -> Result<Located, Error> {
             return Ok(Located { path: path.to_path_buf(), db, member: Some((kind, member)) });
         }
     }
-    Err(Error::NoDatabase { path: path.to_path_buf() })
+    Err(Error::NoDatabase { path: path.to_path_buf(), nearby: Box::new(Nearby::of(path)) })
 }
 
 /// Whether there is a file or directory at `path`. Not being allowed to look is an error, not a no.

@@ -1,0 +1,54 @@
+//! The same command line with the path that was most likely meant.
+
+use std::{env, ffi::OsString, path::Path};
+
+use etcdsnap_engine::datadir;
+
+use crate::commands;
+
+/// The command line to try next, for a path that is one level off; `None` for every other error.
+pub fn command(error: &anyhow::Error) -> Option<String> {
+    let (path, meant) = error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(datadir::Error::NoDatabase { path, nearby }) => Some((path, nearby.meant()?)),
+        _ => None,
+    })?;
+    let (mut replaced, mut words) = (false, vec!["etcdsnap".to_owned()]);
+    for word in env::args_os().skip(1) {
+        let new = with(&word, path, meant);
+        replaced |= new.is_some();
+        words.push(new.unwrap_or(word).into_string().ok()?);
+    }
+    replaced.then(|| commands::line(&words))
+}
+
+/// `word` with `meant` in the place of `path`, which it is, or is the value of a flag.
+fn with(word: &OsString, path: &Path, meant: &Path) -> Option<OsString> {
+    if Path::new(word) == path {
+        return Some(meant.into());
+    }
+    let (flag, value) = word.to_str()?.split_once('=')?;
+    if !flag.starts_with("--") || Path::new(value) != path {
+        return None;
+    }
+    let mut new = OsString::from(format!("{flag}="));
+    new.push(meant);
+    Some(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_replaced_where_it_stands_and_nowhere_else() {
+        let replaced = |word: &str| {
+            let new = with(&word.into(), Path::new("/a/b"), Path::new("/a/b/etcd"));
+            new.map(|new| new.into_string().unwrap())
+        };
+        assert_eq!(replaced("/a/b").as_deref(), Some("/a/b/etcd"));
+        assert_eq!(replaced("/a/b/").as_deref(), Some("/a/b/etcd"));
+        assert_eq!(replaced("--data-dir=/a/b").as_deref(), Some("--data-dir=/a/b/etcd"));
+        assert_eq!(replaced("/a/b/c"), None);
+        assert_eq!(replaced("key=/a/b"), None);
+    }
+}
