@@ -49,9 +49,8 @@ struct BucketJson {
 
 /// Lists them.
 pub fn run(context: &Context, args: &File) -> Result<Answer> {
-    let (map, page_size, exit) = mapped(context, &args.path, |input, map| {
-        Ok((map.clone(), input.db()?.page_size(), exit_of(input, map)?))
-    })?;
+    let (map, page_size, exit) =
+        mapped(context, &args.path, |db, map| Ok((map.clone(), db.page_size(), exit_of(db, map))))?;
     say_problems(context, &map);
     // The first one holds the top-level ones and has no name.
     let named = || map.buckets().iter().enumerate().skip(1);

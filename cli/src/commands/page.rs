@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::{
     Context,
-    pages::{bucket_base64, mapped, name},
+    pages::{bucket_base64, mapped_or_bare, name, say_bare},
 };
 use crate::{
     args::{self, Format},
@@ -109,11 +109,11 @@ struct Found<'a> {
 
 /// Shows it.
 pub fn run(context: &Context, args: &args::Page) -> Result<Answer> {
-    mapped(context, &args.file.path, |input, map| {
-        let db = input.db()?;
-        let found = look(&db, map, PageId(args.id))?;
+    mapped_or_bare(context, &args.file.path, |db, map| {
+        let found = look(db, map, PageId(args.id))?;
+        let bare = say_bare(context, db, map);
         let damaged =
-            !found.problems.is_empty() || matches!(found.usage, Some(PageUse::Damaged(_)));
+            bare || !found.problems.is_empty() || matches!(found.usage, Some(PageUse::Damaged(_)));
         let text = match context.global.format {
             Format::Json => output::json(&json(&found, map))?,
             Format::Simple => simple(&found, map, args.hex),
@@ -293,7 +293,9 @@ fn json(found: &Found<'_>, map: &PageMap) -> Json {
 fn holds_records(found: &Found<'_>, map: &PageMap) -> bool {
     let of_key = |number: u16| {
         let found = map.buckets().get(usize::from(number));
-        found.is_some_and(|found| found.level == 1 && found.name == bucket::KEY.as_bytes())
+        // Where no tree can be followed nobody knows either.
+        map.buckets().is_empty()
+            || found.is_some_and(|found| found.level == 1 && found.name == bucket::KEY.as_bytes())
     };
     // Of a page that is free nobody knows whose it was.
     found.usage.is_none_or(|usage| usage.bucket().is_none_or(of_key))

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use anyhow::Result;
-use etcdsnap_engine::bolt::{
-    Db, PageId, layout,
-    map::{PageMap, PageUse},
-    page::PageHeader,
+use etcdsnap_engine::{
+    bolt::{
+        Db, PageId, layout,
+        map::{PageMap, PageUse},
+        page::PageHeader,
+    },
+    limits::Limits,
 };
 use serde::Serialize;
 
@@ -14,7 +17,7 @@ use super::Context;
 use crate::{
     args::{File, Format, Reading},
     exit::{Answer, Exit},
-    input::{Input, ask},
+    input::ask,
     output::{self, LongTable, Spool, escape, shown_key},
 };
 
@@ -72,19 +75,60 @@ struct Row {
 pub fn mapped<T>(
     context: &Context,
     path: &Path,
-    look: impl Fn(&Input, &PageMap) -> Result<T>,
+    look: impl Fn(&Db<'_>, &PageMap) -> Result<T>,
 ) -> Result<T> {
-    let reading = Reading { no_wal: true, ..Reading::default() };
-    ask(context, path, &reading, |input| {
-        let map = PageMap::read(&input.db()?, &context.ui).map_err(|error| input.explain(error))?;
-        look(input, &map)
+    ask(context, path, &alone(), |input| {
+        let db = input.file_db()?;
+        let map = PageMap::read(&db, &context.ui).map_err(|error| input.explain(error))?;
+        look(&db, &map)
     })
 }
 
+/// As [`mapped`]; where no meta is valid, each page is what its own header says.
+pub fn mapped_or_bare<T>(
+    context: &Context,
+    path: &Path,
+    look: impl Fn(&Db<'_>, &PageMap) -> Result<T>,
+) -> Result<T> {
+    ask(context, path, &alone(), |input| {
+        let (db, map) = match input.database() {
+            Ok(db) => {
+                let map = PageMap::read(&db, &context.ui).map_err(|error| input.explain(error))?;
+                (db, map)
+            }
+            Err(why) => {
+                let Some(db) = Db::without_meta(input.bytes(), Limits::default(), &why) else {
+                    return Err(input.explain(why));
+                };
+                (db, PageMap::by_headers(&db, why))
+            }
+        };
+        look(&db, &map)
+    })
+}
+
+fn alone() -> Reading {
+    Reading { no_wal: true, any_program: true, ..Reading::default() }
+}
+
+/// Says why pages are shown by their headers alone, where that is so.
+pub fn say_bare(context: &Context, db: &Db<'_>, map: &PageMap) -> bool {
+    let bare = map.buckets().is_empty();
+    if bare {
+        for why in map.problems() {
+            context.warn(&format!("damage: {}", escape(&why.to_string())));
+        }
+        context.warn(&format!(
+            "warning: no tree can be followed: each page is shown as its own header says; pages of {} bytes is what most headers fit",
+            db.page_size()
+        ));
+    }
+    bare
+}
+
 /// Damage when a page could not be read, is missing or has two owners.
-pub fn exit_of(input: &Input, map: &PageMap) -> Result<Exit> {
-    let whole = map.is_whole() && input.db()?.missing_tail().is_none();
-    Ok(if whole { Exit::Sound } else { Exit::Damage })
+pub fn exit_of(db: &Db<'_>, map: &PageMap) -> Exit {
+    if map.is_whole() && db.missing_tail().is_none() { Exit::Sound } else { Exit::Damage }
 }
 
 /// Names what could not be read.
@@ -107,16 +151,15 @@ pub fn say_problems(context: &Context, map: &PageMap) {
 
 /// Lists them.
 pub fn run(context: &Context, args: &File) -> Result<Answer> {
-    mapped(context, &args.path, |input, map| {
-        let db = input.db()?;
+    mapped_or_bare(context, &args.path, |db, map| {
         let mut spool = Spool::default();
         match context.global.format {
-            Format::Json => json(&mut spool, &db, map)?,
-            Format::Simple => simple(&mut spool, &db, map)?,
+            Format::Json => json(&mut spool, db, map)?,
+            Format::Simple => simple(&mut spool, db, map)?,
             Format::Table => {
                 let headers = ["ID", "TYPE", "BUCKET", "ITEMS", "OVERFLOW", "HEADER SAYS"];
                 let mut table = LongTable::new(&headers, false);
-                for row in rows(&db, map) {
+                for row in rows(db, map) {
                     let bucket = row.usage.bucket().map(|bucket| name(map, bucket));
                     let cells = vec![
                         row.id.to_string(),
@@ -144,22 +187,24 @@ pub fn run(context: &Context, args: &File) -> Result<Answer> {
                         ("Free", counts.free.to_string()),
                         ("Unreachable", counts.unreachable.to_string()),
                         ("Damaged", counts.damaged.to_string()),
-                        ("Missing", missing(&db, map).to_string()),
+                        ("Missing", missing(db, map).to_string()),
                     ])
                     .as_bytes(),
                 )?;
             }
         }
-        say_problems(context, map);
+        if !say_bare(context, db, map) {
+            say_problems(context, map);
+        }
         if let Some(tail) = db.missing_tail() {
             context.warn(&format!(
                 "damage: the file ends at {} bytes of {}: {} pages are missing",
                 tail.found,
                 tail.expected,
-                missing(&db, map)
+                missing(db, map)
             ));
         }
-        Ok(Answer::long(spool, exit_of(input, map)?))
+        Ok(Answer::long(spool, exit_of(db, map)))
     })
 }
 
@@ -190,7 +235,8 @@ fn rows<'m>(db: &'m Db<'_>, map: &'m PageMap) -> impl Iterator<Item = Row> + 'm 
         .filter_map(|(id, usage)| {
             let header = db.header(id).ok();
             // The freelist's continuations are no pages of their own either.
-            if usage == PageUse::Freelist && db.meta().freelist != Some(id) {
+            let bare = map.buckets().is_empty();
+            if usage == PageUse::Freelist && !bare && db.meta().freelist != Some(id) {
                 return None;
             }
             let items = header.and_then(|header| items(usage, &header, db, id));
@@ -221,6 +267,9 @@ fn overflow(row: &Row) -> Option<u32> {
 /// A bucket's name for people.
 pub fn name(map: &PageMap, bucket: u16) -> String {
     let bucket = usize::from(bucket);
+    if map.buckets().is_empty() {
+        return String::new();
+    }
     if bucket >= PageMap::NUMBERED_BUCKETS {
         return "(a later bucket)".to_owned();
     }

@@ -5,7 +5,8 @@ use super::{
     error::Error,
     layout,
     meta::{self, Meta, Metas},
-    page::{Page, PageFlags, PageHeader, PageId},
+    page::{Page, PageFlags, PageHeader, PageId, TxId},
+    salvage::{Pages, Sizing},
 };
 use crate::{limits::Limits, raw::Raw, source};
 
@@ -34,6 +35,32 @@ impl<'a> Db<'a> {
     pub fn from_bytes(bytes: &'a [u8], limits: Limits) -> Result<Self, Error> {
         let file = Raw::new(bytes);
         Ok(Self { file, metas: meta::choose(file)?, limits })
+    }
+
+    /// A file of which no meta can be chosen, `why` says [`from_bytes`](Self::from_bytes), to look at its pages one by
+    /// one: their size is the one under which most of them name themselves. `None` when they do not tell it, or the
+    /// reason is another one.
+    ///
+    /// Its meta is made up, and its root is no page of a tree.
+    pub fn without_meta(bytes: &'a [u8], limits: Limits, why: &Error) -> Option<Self> {
+        let (Error::BothMetas { meta0, meta1 } | Error::NotBolt { meta0, meta1 }) = *why else {
+            return None;
+        };
+        let pages = Pages::open(bytes);
+        if pages.sizing() != Sizing::Voted {
+            return None;
+        }
+        let active = Meta {
+            slot: 0,
+            page_size: u32::try_from(pages.page_size()).ok()?,
+            root: PageId(0),
+            sequence: 0,
+            freelist: None,
+            high_water_mark: PageId(pages.count()),
+            txid: TxId(0),
+        };
+        let metas = Metas { active, slots: [Err(meta0), Err(meta1)] };
+        Some(Self { file: Raw::new(bytes), metas, limits })
     }
 
     /// The meta in use.

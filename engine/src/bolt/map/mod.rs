@@ -7,6 +7,7 @@
 //!
 //! What is wrong is not judged here but only named, see [`PageMap::problems`]; [`check`](super::check) judges.
 
+mod bare;
 mod walk;
 
 use super::{
@@ -240,6 +241,12 @@ impl PageMap {
     /// Only [`Error::Interrupted`]: damage is named in the map.
     pub fn read(db: &Db<'_>, progress: &dyn Progress) -> Result<PageMap, Error> {
         walk::read(db, progress)
+    }
+
+    /// What each page says of itself, for a database made by [`Db::without_meta`]: no tree can be followed. Pages of trees
+    /// belong to no bucket that is known, and `why` no meta is valid is the map's only problem.
+    pub fn by_headers(db: &Db<'_>, why: Error) -> PageMap {
+        bare::read(db, why)
     }
 
     /// Pages of the file below the high water mark.

@@ -115,7 +115,7 @@ fn continue_pages(db: &Db<'_>, codes: &mut [u16]) -> u64 {
     shared
 }
 
-fn count(codes: &[u16]) -> PageCounts {
+pub(super) fn count(codes: &[u16]) -> PageCounts {
     let mut counts = PageCounts::default();
     for code in codes {
         let of = match Code(*code).usage() {

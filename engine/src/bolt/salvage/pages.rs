@@ -111,7 +111,7 @@ impl<'a> Pages<'a> {
             let page_size = chosen.active.page_size as usize;
             return Self { file, page_size, sizing: Sizing::Meta, metas };
         }
-        let sizes = (10..=16).map(|shift| 1_usize << shift);
+        let sizes = (9..=16).map(|shift| 1_usize << shift);
         let votes = |size: usize| {
             let votes = (1..VOTERS).take_while(|id| *id < file.len() as u64 / size as u64);
             votes
