@@ -252,6 +252,9 @@ pub struct Reading {
     /// How far the WAL is applied.
     #[command(flatten)]
     pub until: Until,
+    /// Open another program's bbolt file, too.
+    #[arg(skip)]
+    pub any_program: bool,
 }
 
 /// How far a member's WAL is applied, and to what.
@@ -311,7 +314,7 @@ impl ReadingWhole {
     /// As what other commands have.
     pub fn reading(&self) -> Reading {
         let until = Until { commit: self.commit, to: None, from_wal: self.from_wal };
-        Reading { no_wal: self.no_wal, wal_dir: self.wal_dir.clone(), until }
+        Reading { no_wal: self.no_wal, wal_dir: self.wal_dir.clone(), until, any_program: false }
     }
 }
 
@@ -324,6 +327,7 @@ impl Reading {
             wal_dir: self.wal_dir.clone(),
             commit: self.until.commit.into(),
             to: self.until.to,
+            any_program: self.any_program,
             ..member::Options::new(access)
         }
     }
@@ -943,7 +947,12 @@ pub struct Restore {
 impl Restore {
     /// Which state of a data dir is restored.
     pub fn reading(&self) -> Reading {
-        Reading { no_wal: self.no_wal, wal_dir: self.source_wal_dir.clone(), until: self.until }
+        Reading {
+            no_wal: self.no_wal,
+            wal_dir: self.source_wal_dir.clone(),
+            until: self.until,
+            any_program: false,
+        }
     }
 
     /// A restore of `path` to `data_dir` with every default.

@@ -101,11 +101,8 @@ impl Input {
         };
         match (foreign, &error) {
             (Some(foreign), _) => {
-                anyhow!(
-                    "{path} is {}, not an etcd database: unpack it first with `{} {path}`",
-                    foreign.name,
-                    foreign.unpack
-                )
+                let data_dir = datadir::data_dir_of(&self.located().db);
+                anyhow!("{}", foreign.sentence(&self.located().db, data_dir.as_deref()))
             }
             (None, bolt::Error::NotBolt { .. } | bolt::Error::TooSmall { .. }) => {
                 anyhow::Error::new(error).context(format!("{path} is not an etcd database"))
@@ -169,6 +166,9 @@ fn refused(path: &Path, error: member::Error) -> anyhow::Error {
         member::Error::NoMember { .. } => anyhow!(
             "--wal-dir, --commit, --to and --from-wal are for a data dir or a member dir; {} is a file",
             path.display()
+        ),
+        error @ member::Error::NotEtcd { .. } => anyhow!(
+            "{error}; of such a file `etcdsnap check`, `pages`, `page` and `buckets` show pages and buckets"
         ),
         member::Error::Locate(error) => error.into(),
         member::Error::Bolt(error) => error.into(),

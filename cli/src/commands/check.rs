@@ -21,7 +21,7 @@ struct Json<'a> {
 
 /// Checks and shows every finding.
 pub fn run(context: &Context, args: &File) -> Result<Answer> {
-    let reading = Reading { no_wal: true, ..Reading::default() };
+    let reading = Reading { no_wal: true, any_program: true, ..Reading::default() };
     let findings = ask(context, &args.path, &reading, |input| {
         bolt::check::check(&input.db()?, &context.ui).map_err(|error| input.explain(error))
     })?;

@@ -36,6 +36,7 @@ mod facts;
 mod files;
 mod filtered;
 mod fixtures;
+mod foreign;
 mod gateway;
 mod inside;
 mod judge;
@@ -82,6 +83,7 @@ fn main() {
     bumped::trials(&mut suite);
     point_in_time::trials(&mut suite);
     filtered::trials(&mut suite);
+    foreign::trials(&mut suite);
     compacted::trials(&mut suite);
     all_members::trials(&mut suite);
     planned::trials(&mut suite);

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use crate::{bolt, datadir, replay, source};
+use crate::{bolt, datadir, replay, schema::NotEtcd, source};
 
 /// Why nothing can be said about a path.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,14 @@ pub enum Error {
         path: PathBuf,
         /// What happened.
         source: source::Error,
+    },
+    /// The database is another program's, or nobody's.
+    #[error("{} is {found}", path.display())]
+    NotEtcd {
+        /// The database file.
+        path: PathBuf,
+        /// What it is.
+        found: NotEtcd,
     },
     /// The member has no database file.
     #[error("{} does not exist", path.display())]

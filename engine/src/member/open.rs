@@ -14,7 +14,7 @@ use crate::{
     limits::Limits,
     progress::Progress,
     replay::{self, Base, Boot, BootError, Commit, RaftFiles, ReadSnapfile, Until, empty_db},
-    schema::{MetaRecords, Store},
+    schema::{MetaRecords, NotEtcd, Program, Store, program},
     snapshot::{Image, verify},
     source::{Access, Source},
     wal::Log,
@@ -35,6 +35,8 @@ pub struct Options {
     pub commit: Commit,
     /// Raft index of the last entry to apply.
     pub to: Option<u64>,
+    /// Open a bbolt file whoever wrote it: to look at its pages and buckets.
+    pub any_program: bool,
 }
 
 impl Options {
@@ -47,6 +49,7 @@ impl Options {
             wal_dir: None,
             commit: Commit::default(),
             to: None,
+            any_program: false,
         }
     }
 
@@ -62,8 +65,8 @@ impl Options {
 /// Opens what `path` names and brings it up to date with its log.
 ///
 /// # Errors
-/// When there is nothing of etcd's, a file cannot be opened, or the work was interrupted. A damaged db or log is no
-/// error here: [`Opened`] says what became of it.
+/// When there is nothing of etcd's, the database is another program's, a file cannot be opened, or the work was
+/// interrupted. A damaged db or log is no error here: [`Opened`] says what became of it.
 pub fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<Opened, Error> {
     let located = locate(path)?;
     let access = options.access;
@@ -72,6 +75,7 @@ pub fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<O
             return Err(Error::NoMember { path: path.to_path_buf() });
         }
         let source = open_db(&located.db, access)?;
+        require_etcd(&located.db, Image::split(source.bytes()), false, options)?;
         return Ok(Opened { located, source, unused: None, raft: None });
     };
     if options.no_wal {
@@ -79,11 +83,15 @@ pub fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<O
             return Err(Error::NoDb { path: located.db });
         }
         let source = open_db(&located.db, access)?;
+        require_etcd(&located.db, Image::of_member(source.bytes()), true, options)?;
         return Ok(Opened { located, source, unused: None, raft: None });
     }
     debug_assert!(matches!(kind, Kind::DataDir | Kind::MemberDir));
     let member = MemberFiles::list(&member, options.wal_dir.as_deref())?;
     let file = if located.db.exists() { Some(open_db(&located.db, access)?) } else { None };
+    if let Some(file) = &file {
+        require_etcd(&located.db, Image::of_member(file.bytes()), true, options)?;
+    }
     let files = RaftFiles::open(&member, access).map_err(Error::Wal)?;
     let made = {
         let log = files.log();
@@ -128,6 +136,25 @@ pub fn with<T>(
 
 fn open_db(path: &Path, access: Access) -> Result<Source, Error> {
     Source::open(path, access).map_err(|source| Error::Open { path: path.to_path_buf(), source })
+}
+
+/// Refuses a database that is another program's. One without buckets is etcd's in a member's dir, where a server leaves it
+/// that was killed before its first commit; alone it says nothing. What cannot be opened is for others to judge.
+fn require_etcd(
+    path: &Path,
+    image: Image<'_>,
+    of_member: bool,
+    options: &Options,
+) -> Result<(), Error> {
+    let Ok(db) = image.db(Limits::default()) else { return Ok(()) };
+    let found = match program(&db) {
+        _ if options.any_program => return Ok(()),
+        Program::Etcd => return Ok(()),
+        Program::Nobody if of_member => return Ok(()),
+        Program::Nobody => NotEtcd::default(),
+        Program::Other(found) => found,
+    };
+    Err(Error::NotEtcd { path: path.to_path_buf(), found })
 }
 
 fn facts(member: &MemberFiles, raft: &RaftFiles, log: &Log<'_>) -> WalFacts {
@@ -181,7 +208,7 @@ impl<'a> Look<'_, 'a> {
         };
         let until = Until { commit: self.options.commit, to: self.options.to };
         let replayed = {
-            let db = match Image::split(base.bytes()).db(Limits::default()) {
+            let db = match Image::of_member(base.bytes()).db(Limits::default()) {
                 Ok(db) => db,
                 Err(error) => return Err(error.into()),
             };
@@ -272,7 +299,7 @@ impl<'a> Look<'_, 'a> {
                     return Err(Error::NoDb { path: self.member.db.clone() });
                 };
                 let source = open_db(path, self.options.access)?;
-                let openable = Image::split(source.bytes()).db(Limits::default()).is_ok();
+                let openable = Image::of_member(source.bytes()).db(Limits::default()).is_ok();
                 let taken = Some(path.clone());
                 if !openable {
                     let (db, findings) = (DbState::Unreadable, Vec::new());
@@ -294,7 +321,7 @@ impl<'a> Look<'_, 'a> {
         if file.bytes().iter().all(|byte| *byte == 0) {
             return Ok(Judged::of(DbState::Blank));
         }
-        let image = Image::without_trailer(Image::split(file.bytes()).database());
+        let image = Image::without_trailer(Image::of_member(file.bytes()).database());
         let Ok(db) = image.db(Limits::default()) else {
             return Ok(Judged::of(DbState::Unreadable));
         };

@@ -10,7 +10,7 @@ use crate::{
     limits::Limits,
     pb::etcdserverpb::Metadata,
     replay::{RaftFiles, Report},
-    snapshot::{Image, Trailer},
+    snapshot::Image,
     source::Source,
     wal::{LogEnd, Oversized, Summary},
 };
@@ -99,16 +99,19 @@ impl Opened {
 
     /// What kind of input it is.
     pub fn kind(&self) -> Kind {
-        match (&self.located.member, self.image().trailer()) {
-            (Some((kind, _)), _) => *kind,
-            (None, Trailer::Present(_)) => Kind::Snapshot,
-            (None, Trailer::Absent | Trailer::Odd { .. }) => Kind::Db,
+        match &self.located.member {
+            Some((kind, _)) => *kind,
+            None if self.image().is_snapshot() => Kind::Snapshot,
+            None => Kind::Db,
         }
     }
 
     /// Its bytes, database and trailer told apart. Of a member, the state it has with its log applied.
     pub fn image(&self) -> Image<'_> {
-        Image::split(self.source.bytes())
+        match self.located.member {
+            Some(_) => Image::of_member(self.source.bytes()),
+            None => Image::split(self.source.bytes()),
+        }
     }
 
     /// All bytes of the file, whatever stands behind the database included; with the log applied where that was done.
