@@ -9,7 +9,7 @@ use etcdsnap_engine::{
     snapshot::Image,
 };
 
-use crate::members::case;
+use crate::members::case_files;
 
 /// Code, place, severity and message of each finding of the page check.
 fn found(bytes: &[u8]) -> Vec<(&'static str, Place, Severity, String)> {
@@ -27,7 +27,7 @@ fn a_meta_page_whose_header_no_commit_wrote_is_damage_in_bbolts_words() {
         (0, "assertion failed: Page expected to be: 0, but self identifies as 7"),
         (1, "assertion failed: Page expected to be: 1, but self identifies as 2"),
     ];
-    let files = case("fuzz-meta-header");
+    let files = case_files("fuzz-meta-header");
     // The fourth is a page of zeros.
     assert_eq!(files.len(), expected.len() + 1);
     for ((name, bytes), (page, message)) in files.iter().zip(expected) {
@@ -47,7 +47,7 @@ fn a_meta_page_whose_header_no_commit_wrote_is_damage_in_bbolts_words() {
 
 /// A snapshot of 20 kB with the bytes of its first meta page's header mended.
 fn sound() -> Vec<u8> {
-    let (name, mut bytes) = case("fuzz-meta-header").swap_remove(1);
+    let (name, mut bytes) = case_files("fuzz-meta-header").swap_remove(1);
     assert_eq!(name, "p0-id7.db");
     bytes[0] = 0;
     bytes
@@ -67,7 +67,7 @@ fn a_torn_meta_page_is_a_warning_that_says_when_bbolts_check_stops_at_it() {
         found[0].3.clone()
     };
     assert!(!torn(&|page| page[20] ^= 1).contains("bbolt"));
-    assert_eq!(found(&case("fuzz-meta-header")[3].1).len(), 1);
+    assert_eq!(found(&case_files("fuzz-meta-header")[3].1).len(), 1);
     let message = torn(&|page| page.fill(0));
     assert!(
         message.contains("`bbolt check` and `etcdutl snapshot status` stop at it"),

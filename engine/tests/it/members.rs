@@ -22,7 +22,7 @@ pub fn databases(name: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// The files of the small input `name`, with their paths.
-pub fn case(name: &str) -> Vec<(String, Vec<u8>)> {
+pub fn case_files(name: &str) -> Vec<(String, Vec<u8>)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/cases").join(name);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
