@@ -208,10 +208,7 @@ impl<'a> Look<'_, 'a> {
         };
         let until = Until { commit: self.options.commit, to: self.options.to };
         let replayed = {
-            let db = match Image::of_member(base.bytes()).db(Limits::default()) {
-                Ok(db) => db,
-                Err(error) => return Err(error.into()),
-            };
+            let db = Image::of_member(base.bytes()).db(Limits::default())?;
             replay::replay(&db, self.log, &boot, until, progress)
         };
         let replayed = match replayed {
