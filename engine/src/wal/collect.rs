@@ -15,7 +15,11 @@ pub(super) struct Stop {
     pub segment: usize,
     /// Where in it.
     pub offset: u64,
-    /// The running checksum up to there.
+    /// Where what could follow starts, as in [`Read::rest`].
+    pub rest: u64,
+    /// As in [`Read::unreadable`].
+    pub unreadable: bool,
+    /// The running checksum up to `rest`.
     pub crc: u32,
 }
 
@@ -45,16 +49,16 @@ pub(super) fn collect<'a>(
     };
     for (at, segment) in segments.iter().enumerate().skip(stop.segment) {
         let number = u32::try_from(at).unwrap_or(u32::MAX);
-        let mut offset = stop.offset;
+        let (mut offset, mut unreadable) = (stop.rest, stop.unreadable);
         if at > stop.segment {
             let Some(read) = reads.get(at) else { break };
             if !collector.add_segment(segment.name, number, read) {
                 break;
             }
-            offset = read.end.offset();
+            (offset, unreadable) = (read.rest, read.unreadable);
         }
         let goes_on = reads.get(at.saturating_add(1)).and_then(|read| read.first_crc);
-        collector.add_rest(segment, number, offset, goes_on);
+        collector.add_rest(segment, number, (offset, unreadable), goes_on);
     }
     let mut behind = collector.behind;
     let first = behind.gaps.first()?;
@@ -100,11 +104,21 @@ impl<'a> Collector<'a> {
 
     /// Adds what is found of a segment at and behind `offset`. The next segment begins with the running checksum
     /// `goes_on`.
-    fn add_rest(&mut self, segment: &Segment<'a>, number: u32, offset: u64, goes_on: Option<u32>) {
+    fn add_rest(
+        &mut self,
+        segment: &Segment<'a>,
+        number: u32,
+        (offset, unreadable): (u64, bool),
+        goes_on: Option<u32>,
+    ) {
         let Ok(mut at) = usize::try_from(offset) else { return };
         let place = |at: usize| At { segment: segment.name, offset: at as u64 };
         // A wrong count of padding leads beside the next frame.
-        let mut stopped = if at.is_multiple_of(8) { Stopped::Wrong } else { Stopped::Beside };
+        let mut stopped = match unreadable {
+            true => Stopped::Unreadable,
+            false if at.is_multiple_of(8) => Stopped::Wrong,
+            false => Stopped::Beside,
+        };
         at = at / 8 * 8;
         let mut search = Search::new(segment.bytes, at);
         loop {

@@ -130,7 +130,7 @@ impl<'a> Log<'a> {
             oversized: None,
             behind: None,
         };
-        let mut stop = Stop { segment: 0, offset: 0, crc: 0 };
+        let mut stop = Stop { segment: 0, offset: 0, rest: 0, unreadable: false, crc: 0 };
         for (at, (segment, read)) in segments.iter().zip(&mut reads).enumerate() {
             let before = segments.get(at.wrapping_sub(1)).map(|before| (before.name, stop.crc));
             let number = u32::try_from(at).unwrap_or(u32::MAX);
@@ -140,7 +140,8 @@ impl<'a> Log<'a> {
                 let recovered = None;
                 log.stretches.push(Stretch { segment: number, recovered, offset: 0, records });
                 let crc = if read.records == 0 { stop.crc } else { read.last_crc };
-                stop = Stop { segment: at, offset: read.end.offset(), crc };
+                let (offset, rest) = (read.end.offset(), read.rest);
+                stop = Stop { segment: at, offset, rest, unreadable: read.unreadable, crc };
             }
             if joined != Joined::Whole {
                 break;

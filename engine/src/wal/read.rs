@@ -24,6 +24,10 @@ pub(super) struct Read<'a> {
     pub conflict: Option<(u64, Metadata)>,
     pub end: End,
     pub error: Option<Error>,
+    /// Whether the record at the end has the right checksum, and is not the message that its kind says.
+    pub unreadable: bool,
+    /// Where what could follow starts: `end`, or the end of the unreadable record there.
+    pub rest: u64,
     /// The first record that is too long for 3.4: where it starts and its length.
     pub oversized: Option<(u64, u64)>,
 }
@@ -42,6 +46,8 @@ impl Default for Read<'_> {
             conflict: None,
             end: End::Clean { offset: 0 },
             error: None,
+            unreadable: false,
+            rest: 0,
             oversized: None,
         }
     }
@@ -62,6 +68,8 @@ impl<'a> Read<'a> {
                 }
                 read.add(&record, segment).inspect_err(|_| {
                     read.end = End::Damaged { offset: record.offset };
+                    // A record without data proves nothing.
+                    read.unreadable = record.data.is_some_and(|data| !data.is_empty());
                 })
             });
             if let Err(error) = added {
@@ -73,6 +81,7 @@ impl<'a> Read<'a> {
         if !matches!((&read.error, read.end), (Some(_), End::Damaged { .. })) {
             read.end = records.end().unwrap_or(read.end);
         }
+        read.rest = if read.unreadable { records.offset() } else { read.end.offset() };
         read
     }
 

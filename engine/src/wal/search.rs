@@ -19,9 +19,6 @@ const WORD: usize = 8;
 const STEP: usize = 1024;
 /// Bytes of data whose checksum is computed at once, without running sums.
 const SHORT: usize = 4096;
-/// Bytes that can stand before a record's data: type, checksum of 1 to 5 bytes, length of 1 to 8.
-const FRONT_BYTES: std::ops::RangeInclusive<usize> = 6..=17;
-
 /// A record in the form servers write: type, checksum, data, nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Found<'a> {
@@ -82,6 +79,32 @@ fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
         }
     }
     None
+}
+
+/// Where the data of a record can begin whose front is wrong in one field, by the length of its checksum.
+fn fronts(body: &[u8]) -> impl Iterator<Item = usize> {
+    /// Bytes of a checksum that is written as a variable-length integer.
+    const CHECKSUM: std::ops::RangeInclusive<usize> = 1..=5;
+    CHECKSUM.filter_map(move |crc_len| {
+        let key_at = crc_len.checked_add(3)?;
+        let left = body.len().checked_sub(key_at)?.checked_sub(1)?;
+        let (data_len, len_len) = (1..=5).find_map(|len_len| {
+            let data_len = left.checked_sub(len_len)?;
+            let bits = usize::BITS.checked_sub(data_len.leading_zeros())?.max(1);
+            (usize::try_from(bits).ok()?.div_ceil(7) == len_len).then_some((data_len, len_len))
+        })?;
+        let front = key_at.checked_add(1)?.checked_add(len_len)?;
+        let (before, length) = (body.get(..key_at)?, body.get(key_at..front)?);
+        let is_length = match length {
+            [0x1a, len @ ..] => varint(len) == Some((data_len as u64, len_len)),
+            _ => false,
+        };
+        let is_before = match before {
+            [0x08, 1..=5, 0x10, crc @ ..] => varint(crc).is_some_and(|(_, len)| len == crc_len),
+            _ => false,
+        };
+        (is_length || is_before).then_some(front)
+    })
 }
 
 /// A segment in which records are searched for.
@@ -183,7 +206,11 @@ impl<'a> Search<'a> {
             [0x08, kind @ 1..=5, ..] => Kind(i64::from(*kind)),
             _ => Kind::ENTRY,
         };
-        FRONT_BYTES.into_iter().find_map(|front| {
+        // Most damage finds no record where the frame ends; all else costs more.
+        if self.at(next).is_none() && !(goes_on.is_some() && self.is_end(next)) {
+            return None;
+        }
+        fronts(body).find_map(|front| {
             let data_start = start.checked_add(WORD)?.checked_add(front)?;
             let data = Some(body.get(front..)?);
             let found = Found { start, kind, crc, data, data_start, next };
@@ -233,9 +260,9 @@ impl<'a> Search<'a> {
             return None;
         };
         let next = usize::try_from(next).ok()?;
-        // The checksum covers the record: what is wrong may be its kind.
+        // What changes no checksum is a crc record; all others have data.
         if let Some(found) = self.chained(next, crc) {
-            return Some((found, None));
+            return Some((found, Some(Kind::CRC)));
         }
         let found = self.at(next)?;
         let kind = Header::read(body).map(|header| header.kind);

@@ -290,8 +290,18 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         bytes.truncate(cut.index(bytes.len() + 1));
-        let log = read(&bytes);
+        let name = SegmentName { sequence: 7, index: 1000 };
+        let segments = [Segment { name, bytes: &bytes }];
+        let log = Log::read(&segments);
         prop_assert!(log.entries.len() <= sizes.len());
-        let _ = log.entries_behind(0);
+        let _ = (log.entries_behind(0), log.entries_across_gaps(0, 5), log.summary());
+        let behind = log.behind.iter().flat_map(|behind| &behind.stretches);
+        let mut records = 0;
+        for stretch in log.stretches.iter().chain(behind) {
+            let expected = stretch.records + u64::from(stretch.recovered.is_some());
+            prop_assert_eq!(stretch.records(&segments).count() as u64, expected);
+            records += expected;
+        }
+        prop_assert!(records <= sizes.len() as u64 + 1);
     }
 }
