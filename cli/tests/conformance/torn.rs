@@ -137,15 +137,19 @@ fn samples(line: Line, dir: &Path) -> Result<()> {
             }
             (Err(_), Err(_)) => refusals += 1,
             // A message that ends inside a field is to 3.4 to 3.6 a write cut short, wherever it stands: they cut
-            // it off with every acknowledged entry behind it. Its frame is whole, so that it is damage.
+            // it off with every acknowledged entry behind it. Its frame is whole, so that it is damage. So is a
+            // length word that leads past the segment or beside the next frame to all servers.
             (Ok(member), Err(error)) => {
                 let gateway = boot::gateway(&member, false).with_context(what)?;
                 facts::content(&gateway).with_context(what)?;
                 let hash = facts::latest_hashkv(&member, &gateway, false).with_context(what)?;
                 let repaired = server_log(dir, line)?.contains("repair");
+                let message = format!("{error:#}");
+                let length =
+                    message.contains("length word") || message.contains("its padding wrong");
                 ensure!(
-                    line <= Line::V36 && repaired && hash != whole,
-                    "{}: the server starts, we refuse: {error:#}",
+                    repaired && (length || line <= Line::V36 && hash != whole),
+                    "{}: the server starts, we refuse: {message}",
                     what()
                 );
                 member.sigkill()?;
