@@ -1,6 +1,7 @@
 //! What people are told about the WAL that was applied.
 
 use etcdsnap_engine::{
+    member::Lacking,
     replay::{Base, Commit, NotableKind, Report},
     wal::LogEnd,
 };
@@ -96,19 +97,7 @@ pub fn uncertain(report: &Report) -> Vec<String> {
         ));
     }
     if let Some(broken) = &report.broken {
-        let rest = match (broken.bridged, broken.behind) {
-            (true, _) => {
-                "the db contains what was lost there, and the entries behind it are used".to_owned()
-            }
-            (false, Some((first, last))) => format!(
-                "entries up to {} are used; entries {first} to {last} stand behind the damage and are lost with it",
-                broken.good_to
-            ),
-            (false, None) => {
-                format!("entries up to {} are used, what came behind is lost", broken.good_to)
-            }
-        };
-        lines.push(format!("damage: the WAL at {}: {}; {rest}", broken.at, broken.damage));
+        lines.push(format!("damage: {}", Lacking(broken.clone())));
     }
     lines
 }

@@ -4,11 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use etcdsnap_engine::{
-    diagnose::{against_log, can_compare},
+    diagnose::{against_log, can_compare, log_findings},
     finding::{Finding, Place, Severity},
     limits::Limits,
     snapshot::{Verification, verify},
-    wal::LogEnd,
 };
 use serde::Serialize;
 
@@ -118,20 +117,7 @@ fn wal(input: &Input) -> Option<(String, Vec<Finding>)> {
         ),
         None => format!("{} segments, {entries}; not applied to the db", facts.segments),
     };
-    let mut findings = input.file_findings().to_vec();
-    if let Some(why) = input.not_replayed() {
-        findings.push(if why.damage {
-            Finding::damage("wal", Place::File, why.to_string())
-        } else {
-            Finding::warning("wal", Place::File, why.to_string())
-        });
-    }
-    if let Some(LogEnd::Torn(at)) = &facts.end {
-        let message = format!(
-            "the WAL ends in a record that a crash cut short, at {at}; nobody was told of it"
-        );
-        findings.push(Finding::note("torn-wal", Place::File, message));
-    }
+    let findings = log_findings(input);
     Some((detail, findings))
 }
 

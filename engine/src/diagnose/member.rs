@@ -40,12 +40,12 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Result<Diagnosis, bolt::Error> {
         return Ok(found.finish());
     }
     database(evidence, &mut found);
-    log(evidence, &mut found);
+    log(evidence.opened, &mut found);
     if let Some(finding) = evidence.against {
         let changed = finding.severity == Severity::Damage;
         found.add(if changed { Verdict::Recoverable } else { Verdict::Healthy }, finding.clone());
         if changed {
-            found.ways = vec![Way::FromWal, Way::Plain];
+            found.ways = vec![Way::FromWal];
         }
     }
     leftovers::files(evidence, &mut found);
@@ -55,6 +55,19 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Result<Diagnosis, bolt::Error> {
         contents::contents(evidence, store, &mut found)?;
     }
     Ok(found.finish())
+}
+
+/// What is to be said of a member's log, and of a db that it replaces.
+pub fn log_findings(opened: &Opened) -> Vec<Finding> {
+    let mut found =
+        Found { findings: Vec::new(), verdict: Verdict::Healthy, ways: vec![Way::Plain] };
+    if opened.report().is_some_and(|report| report.base != Base::Db) {
+        replaced(opened, &mut found);
+    } else {
+        found.findings.extend_from_slice(opened.file_findings());
+    }
+    log(opened, &mut found);
+    found.finish().findings
 }
 
 /// What has been found so far.
@@ -153,8 +166,7 @@ fn database(evidence: &Evidence<'_>, found: &mut Found) {
                 found.damage(lost, "db-blank", "the db has no byte that is not zero");
             }
             _ => {
-                let message = "the db cannot be opened: no valid meta page";
-                found.damage(Verdict::SalvageOnly, "db-unreadable", message);
+                found.damage(Verdict::SalvageOnly, "db-unreadable", unreadable(opened));
             }
         }
         return;
@@ -180,6 +192,14 @@ fn database(evidence: &Evidence<'_>, found: &mut Found) {
     }
 }
 
+/// Why the db cannot be opened.
+fn unreadable(opened: &Opened) -> String {
+    match opened.db_error() {
+        Some(error) => format!("the db cannot be opened: {error}"),
+        None => "the db cannot be opened: no valid meta page".to_owned(),
+    }
+}
+
 /// A db that is not used, because another one or the log takes its place.
 fn replaced(opened: &Opened, found: &mut Found) {
     let from = match opened.report().map(|report| report.base) {
@@ -190,9 +210,7 @@ fn replaced(opened: &Opened, found: &mut Found) {
     let (code, what) = match opened.db_state() {
         Some(DbState::Missing) => ("db-missing", "the db is missing".to_owned()),
         Some(DbState::Blank) => ("db-blank", "the db has no byte that is not zero".to_owned()),
-        Some(DbState::Unreadable) => {
-            ("db-unreadable", "the db cannot be opened: no valid meta page".to_owned())
-        }
+        Some(DbState::Unreadable) => ("db-unreadable", unreadable(opened)),
         Some(DbState::Damaged) => {
             let first = opened.file_findings().iter().find(|f| f.severity == Severity::Damage);
             let first = first.map(|f| format!(", the first at {}: {}", f.place, f.message));
@@ -209,8 +227,7 @@ fn replaced(opened: &Opened, found: &mut Found) {
 }
 
 /// The log: whether it is whole, and whether it and the db belong together.
-fn log(evidence: &Evidence<'_>, found: &mut Found) {
-    let opened = evidence.opened;
+fn log(opened: &Opened, found: &mut Found) {
     match opened.wal().and_then(|wal| wal.end.as_ref()) {
         Some(LogEnd::Torn(at)) => torn(opened, at, found),
         Some(LogEnd::Damaged(at, damage)) => {

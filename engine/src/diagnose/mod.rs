@@ -12,7 +12,7 @@ mod member;
 
 pub use against::{AgainstError, against_log, can_compare};
 pub use compare::{Difference, compare};
-pub use member::{Evidence, diagnose};
+pub use member::{Evidence, diagnose, log_findings};
 
 use std::path::PathBuf;
 

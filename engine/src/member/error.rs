@@ -125,6 +125,9 @@ pub struct Lacking(pub replay::Broken);
 fn loss(broken: &replay::Broken) -> String {
     let good_to = broken.good_to;
     match (broken.bridged, broken.behind) {
+        (true, _) if broken.missing == 0 => format!(
+            "checksums prove the entries behind it, and nothing is lost: entries up to {good_to} are good"
+        ),
         (true, _) => {
             format!("the db contains what was lost there, and entries up to {good_to} are good")
         }

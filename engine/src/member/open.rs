@@ -100,12 +100,12 @@ pub fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<O
         let made = look.make(file, progress)?;
         (facts, made)
     };
-    let (facts, Made { source, unused, db, state, findings, taken }) = made;
+    let (facts, Made { source, unused, db, db_error, state, findings, taken }) = made;
     let mut located = located;
     if let Some(taken) = taken {
         located.db = taken;
     }
-    let raft = Raft { files, member, facts, db, state, findings };
+    let raft = Raft { files, member, facts, db, db_error, state, findings };
     Ok(Opened { located, source, unused, raft: Some(raft) })
 }
 
@@ -179,6 +179,7 @@ struct Made {
     source: Source,
     unused: Option<Source>,
     db: DbState,
+    db_error: Option<bolt::Error>,
     state: State,
     findings: Vec<Finding>,
     /// The db received from a leader, where that is what is shown.
@@ -224,7 +225,15 @@ impl<'a> Look<'_, 'a> {
                     (_, unused) => (base, unused),
                 };
                 let findings = Vec::new();
-                return Ok(Made { source, unused, db: judged.state, state, findings, taken });
+                return Ok(Made {
+                    source,
+                    unused,
+                    db: judged.state,
+                    db_error: judged.error,
+                    state,
+                    findings,
+                    taken,
+                });
             }
         };
         let source = match &replayed.patched {
@@ -236,7 +245,15 @@ impl<'a> Look<'_, 'a> {
         let hidden = replayed.patched.is_some() || boot.base != Base::Db;
         let findings = if hidden { judged.findings } else { Vec::new() };
         let state = State::Replayed(Box::new(replayed.report));
-        Ok(Made { source, unused, db: judged.state, state, findings, taken })
+        Ok(Made {
+            source,
+            unused,
+            db: judged.state,
+            db_error: judged.error,
+            state,
+            findings,
+            taken,
+        })
     }
 
     /// How the state is made.
@@ -274,7 +291,15 @@ impl<'a> Look<'_, 'a> {
         };
         let source = file.unwrap_or_else(|| Source::from_bytes(Vec::new()));
         let findings = Vec::new();
-        Made { source, unused: None, db: judged.state, state, findings, taken: None }
+        Made {
+            source,
+            unused: None,
+            db: judged.state,
+            db_error: judged.error,
+            state,
+            findings,
+            taken: None,
+        }
     }
 
     /// The db that entries are applied to, and the database file where it is another one.
@@ -301,7 +326,15 @@ impl<'a> Look<'_, 'a> {
                 if !openable {
                     let (db, findings) = (DbState::Unreadable, Vec::new());
                     let state = State::DbDamaged;
-                    return Ok(Err(Made { source, unused: file, db, state, findings, taken }));
+                    return Ok(Err(Made {
+                        source,
+                        unused: file,
+                        db,
+                        db_error: None,
+                        state,
+                        findings,
+                        taken,
+                    }));
                 }
                 Ok(Ok((source, file, taken)))
             }
@@ -319,13 +352,16 @@ impl<'a> Look<'_, 'a> {
             return Ok(Judged::of(DbState::Blank));
         }
         let image = Image::without_trailer(Image::of_member(file.bytes()).database());
-        let Ok(db) = image.db(Limits::default()) else {
-            return Ok(Judged::of(DbState::Unreadable));
+        let db = match image.db(Limits::default()) {
+            Ok(db) => db,
+            Err(error) => {
+                return Ok(Judged { error: Some(error), ..Judged::of(DbState::Unreadable) });
+            }
         };
         let meta = MetaRecords::read(&Store::new(db)).ok().map(|(meta, _)| meta);
         if self.member.segments.is_empty() {
             // Without a log nothing is applied: whoever reads the file judges it.
-            return Ok(Judged { state: DbState::Sound, meta, findings: Vec::new() });
+            return Ok(Judged { state: DbState::Sound, meta, findings: Vec::new(), error: None });
         }
         // Entries are applied to a sound tree alone. Where the log could replace the db, more is looked at.
         let replaceable = self.log.begins_at_first() && self.log.restored().is_none();
@@ -337,7 +373,7 @@ impl<'a> Look<'_, 'a> {
         }
         let damaged = findings.iter().any(is_damage);
         let state = if damaged || meta.is_none() { DbState::Damaged } else { DbState::Sound };
-        Ok(Judged { state, meta, findings })
+        Ok(Judged { state, meta, findings, error: None })
     }
 }
 
@@ -347,10 +383,12 @@ struct Judged {
     /// What it says of itself, where that can be read.
     meta: Option<MetaRecords>,
     findings: Vec<Finding>,
+    /// Why it cannot be opened.
+    error: Option<bolt::Error>,
 }
 
 impl Judged {
     fn of(state: DbState) -> Self {
-        Self { state, meta: None, findings: Vec::new() }
+        Self { state, meta: None, findings: Vec::new(), error: None }
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Raft {
     pub member: MemberFiles,
     pub facts: WalFacts,
     pub db: DbState,
+    /// Why the database file cannot be opened.
+    pub db_error: Option<bolt::Error>,
     pub state: State,
     /// What was found in the database file, where that is not what is shown.
     pub findings: Vec<Finding>,
@@ -161,6 +163,11 @@ impl Opened {
     /// What state the member's database file is in; `None` when the log was not looked at.
     pub fn db_state(&self) -> Option<DbState> {
         self.raft.as_ref().map(|raft| raft.db)
+    }
+
+    /// Why the member's database file cannot be opened, such as a host's other byte order.
+    pub fn db_error(&self) -> Option<&bolt::Error> {
+        self.raft.as_ref()?.db_error.as_ref()
     }
 
     /// The files of the member, when its log was looked at.

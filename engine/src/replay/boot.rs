@@ -51,8 +51,10 @@ pub struct Broken {
     pub good_to: u64,
     /// First and last raft index of the entries that stand behind the damage and cannot be used.
     pub behind: Option<(u64, u64)>,
-    /// Whether nothing is lost: the db contains what was damaged, and the entries behind it are used.
+    /// Whether nothing is lost, and the entries behind the damage are used.
     pub bridged: bool,
+    /// Entries that are missing in the log and that the db contains; none where checksums prove the entries behind.
+    pub missing: u64,
 }
 
 /// A snapfile that was read.
@@ -284,13 +286,13 @@ impl<'a> Boot<'a> {
     ) -> Result<Self, BootError> {
         let (entries, broken) = match &log.end {
             LogEnd::Damaged(at, damage) => {
-                let (entries, bridged) = across(log, start, contained)?;
+                let (entries, bridged, missing) = across(log, start, contained)?;
                 let last = entries.last().map_or(start, |last| last.entry.index);
                 let behind = log.behind.as_ref().filter(|_| !bridged);
                 let behind =
                     behind.and_then(|behind| behind.first_index().zip(behind.last_index()));
                 let (at, damage) = (*at, damage.clone());
-                (entries, Some(Broken { at, damage, good_to: last, behind, bridged }))
+                (entries, Some(Broken { at, damage, good_to: last, behind, bridged, missing }))
             }
             LogEnd::Clean(_) | LogEnd::Torn(_) => (log.entries_behind(start)?, None),
         };
@@ -381,20 +383,22 @@ impl<'a> Boot<'a> {
     }
 }
 
-/// The entries of a damaged log behind `start`, for a db that contains those up to `contained`; and whether they go on
-/// behind the damage, because the db contains what was lost in it.
+/// The entries of a damaged log behind `start`, for a db that contains those up to `contained`; whether they go on
+/// behind the damage, because nothing is lost in it or the db contains that; and how many the db alone contains.
 fn across<'a>(
     log: &Log<'a>,
     start: u64,
     contained: u64,
-) -> Result<(Vec<LoggedEntry<'a>>, bool), IndexGap> {
+) -> Result<(Vec<LoggedEntry<'a>>, bool, u64), IndexGap> {
     let good = log.last_index().unwrap_or_default();
     if let (Some(_), Ok(row)) = (&log.behind, log.entries_across_gaps(start, contained))
         && row.entries.last().is_some_and(|last| last.entry.index > good.max(start))
     {
-        return Ok((row.entries, true));
+        let missing = row.missing.iter().map(|range| range.end().saturating_sub(*range.start()));
+        let missing = missing.fold(0, |sum: u64, more| sum.saturating_add(more).saturating_add(1));
+        return Ok((row.entries, true, missing));
     }
-    log.entries_behind(start).map(|entries| (entries, false))
+    log.entries_behind(start).map(|entries| (entries, false, 0))
 }
 
 impl<'s> Chosen<'s> {

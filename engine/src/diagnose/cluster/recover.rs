@@ -48,10 +48,17 @@ pub(super) fn recover(
         let out = PathBuf::from(format!("{base}.db"));
         let mut words = ["etcdsnap", "save", "--data-dir"].map(PathBuf::from).to_vec();
         words.push(chosen.path.clone());
-        let way = chosen.judged.as_ref().ok().and_then(|judged| judged.ways.first());
-        words.extend(way.into_iter().flat_map(flags).map(PathBuf::from));
-        words.push(out.clone());
-        steps.push(step(why, shell::line(words)));
+        let ways = chosen.judged.as_ref().map(|judged| judged.ways.as_slice()).unwrap_or_default();
+        let saved = |way: Option<&Way>, out: &PathBuf| {
+            let flags = way.into_iter().flat_map(flags).map(PathBuf::from);
+            shell::line(words.iter().cloned().chain(flags).chain([out.clone()]))
+        };
+        steps.push(step(why, saved(ways.first(), &out)));
+        for (number, way) in (2..).zip(ways.iter().skip(1)) {
+            let other = PathBuf::from(format!("{base}-{number}.db"));
+            let why = format!("or save {}, and restore that file in the same way", what(way));
+            steps.push(step(why, saved(Some(way), &other)));
+        }
         out
     };
     let voters = roster.voters(gathered);
@@ -96,6 +103,16 @@ pub(super) fn recover(
             format!("{first}Bring {} to the node of {name} and start it there, with the unit or manifest of the node or like this", data_dir.display()),
             shell::line(words),
         ));
+    }
+}
+
+/// What a way of reading gives.
+fn what(way: &Way) -> &'static str {
+    match way {
+        Way::Plain | Way::Received(_) => "what the db holds",
+        Way::NoWal => "what the db alone holds",
+        Way::FromWal => "what the log alone holds",
+        Way::To(_) => "what is good in the log",
     }
 }
 
