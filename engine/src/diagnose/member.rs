@@ -1,6 +1,6 @@
 //! One member.
 
-use super::{Diagnosis, Verdict, Way, contents, leftovers};
+use super::{Diagnosis, Verdict, Way, contents, leftovers, membership};
 use crate::{
     bolt,
     finding::{Finding, Place, Severity},
@@ -53,6 +53,7 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Result<Diagnosis, bolt::Error> {
         && found.verdict < Verdict::SalvageOnly
     {
         contents::contents(evidence, store, &mut found)?;
+        membership::membership(evidence, store, &mut found)?;
     }
     Ok(found.finish())
 }

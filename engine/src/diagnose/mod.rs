@@ -9,6 +9,7 @@ mod compare;
 mod contents;
 mod leftovers;
 mod member;
+mod membership;
 
 pub use against::{AgainstError, against_log, can_compare};
 pub use compare::{Difference, compare};

@@ -8,11 +8,11 @@ use siphasher::sip::SipHasher13;
 use crate::{
     diagnose::{Diagnosis, Verdict},
     ids::{ClusterId, MemberId},
-    pb::{
-        entry::Decoded,
-        raftpb::{ConfState, EntryType},
+    pb::{entry::Decoded, raftpb::EntryType},
+    replay::{
+        ReadSnapfile,
+        membership::{Membership, Start},
     },
-    replay::{ReadSnapfile, membership::Membership},
     schema::members::Member,
     wal::{Log, LogEnd, LoggedEntry},
 };
@@ -93,11 +93,12 @@ pub struct LogFacts {
 impl LogFacts {
     /// What `log` and its snapfiles say, for a db that contains entries up to `consistent_index`.
     pub fn of(log: &Log<'_>, snapfiles: &[ReadSnapfile], consistent_index: u64) -> Self {
-        let (start, conf, v2_store) = start(log, snapfiles);
+        let from = Start::of(log, snapfiles);
+        let start = Position { term: from.term, index: from.index };
         let (first, entries) = newest(&log.entries, start);
         let mut membership = Membership::default();
-        membership.begin(None, &conf);
-        if let Some(v2_store) = v2_store {
+        membership.begin(None, &from.conf);
+        if let Some(v2_store) = from.v2_store {
             membership.begin_v2(v2_store);
         }
         let is_change = |logged: &&&LoggedEntry<'_>| {
@@ -176,27 +177,6 @@ impl LogFacts {
         let alone = own.is_some_and(|own| conf.voters == [own.0]);
         if alone && self.whole { self.last().index } else { self.known }
     }
-}
-
-/// The newest snapshot that the log knows to be committed, raft's configuration there, and the v2 store of its
-/// snapfile.
-fn start<'s>(
-    log: &Log<'_>,
-    snapfiles: &'s [ReadSnapfile],
-) -> (Position, ConfState, Option<&'s [u8]>) {
-    let Some(newest) = log.valid_snapshots().max_by_key(|mark| mark.index()) else {
-        return Default::default();
-    };
-    let start = Position { term: newest.term(), index: newest.index() };
-    let named =
-        |file: &&ReadSnapfile| (file.name.term, file.name.index) == (start.term, start.index);
-    let content = snapfiles.iter().find(named).and_then(|file| file.content.as_ref().ok());
-    let conf = newest
-        .conf_state
-        .clone()
-        .or_else(|| content?.metadata.clone()?.conf_state)
-        .unwrap_or_default();
-    (start, conf, content.and_then(|content| content.data.as_deref()))
 }
 
 /// The entries that end the log, without a gap and each index once, and the index of the first.

@@ -19,8 +19,12 @@ use crate::{
     mvcc::{Error, KeySpace, View},
     pb::etcdserverpb::AlarmType,
     progress::Progress,
-    replay::{Base, Line},
-    schema::{MetaRecords, Store, members::members, small},
+    replay::{Base, Line, membership::proven},
+    schema::{
+        MetaRecords, Store,
+        members::{Member, members},
+        small,
+    },
     snapshot::verify,
 };
 
@@ -209,9 +213,30 @@ fn state(store: &Store<'_>, opened: &Opened, progress: &dyn Progress) -> Result<
         entries_uncommitted: committed.entries_uncommitted,
         compact_revision: space.compact_revision(),
         keys: view.keys(b"").len() as u64,
-        members: members(store)?.records,
+        members: listed(store, opened)?,
         nospace: alarms.iter().any(|alarm| alarm.alarm() == AlarmType::Nospace),
     })
+}
+
+/// Names and URLs of the members: as the log proves them, or as the db lists them.
+fn listed(store: &Store<'_>, opened: &Opened) -> Result<Vec<Member>, bolt::Error> {
+    let by_log = opened
+        .report()
+        .zip(opened.raft_files())
+        .and_then(|(report, raft)| proven(&raft.log(), &raft.snapfiles(), report.applied_to()));
+    let by_db = members(store)?.records;
+    let Some(mut listed) = by_log else { return Ok(by_db) };
+    // A name and client URLs reach the log only once a member publishes itself.
+    for member in &mut listed {
+        let Some(known) = by_db.iter().find(|known| known.id == member.id) else { continue };
+        if member.name.is_empty() {
+            member.name.clone_from(&known.name);
+        }
+        if member.client_urls.is_empty() {
+            member.client_urls.clone_from(&known.client_urls);
+        }
+    }
+    Ok(listed)
 }
 
 /// What is to be moved away before a server starts on the member's files; `None` where none does.

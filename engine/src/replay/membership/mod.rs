@@ -1,10 +1,12 @@
 //! Members, raft's configuration, cluster version and downgrade, while entries are applied to them.
 
+mod proven;
 mod roster;
 mod v2;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use proven::{Start, proven};
 use roster::{Change, Roster};
 
 use super::{Line, Refusal, error, error::Error, state::Records};
