@@ -5,7 +5,8 @@ use std::{ops::Deref, path::Path};
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
     bolt::{self, Db},
-    datadir,
+    datadir::{self, MemberFiles},
+    diagnose,
     member::{self, NotReplayed, Opened},
     mvcc,
     replay::BootError,
@@ -130,6 +131,13 @@ impl Input {
         self.0
     }
 
+    /// Whether a server has its files open.
+    pub fn is_running(&self) -> bool {
+        let db = || MemberFiles { db: self.located().db.clone(), ..MemberFiles::default() };
+        let running = self.files().map_or_else(|| datadir::is_running(&db()), datadir::is_running);
+        running == Some(true)
+    }
+
     /// How its files are read.
     pub fn access(context: &Context) -> Result<Access> {
         Ok(if context.global.no_mmap {
@@ -180,10 +188,7 @@ fn refused(path: &Path, error: member::Error) -> anyhow::Error {
 
 /// What to do about files that change while they are read.
 fn moved(path: &Path) -> String {
-    format!(
-        "{}: what was read cannot be trusted; if a server is running on it, take the snapshot from the server (etcdctl snapshot save)",
-        path.display()
-    )
+    format!("{}: what was read cannot be trusted: {}", path.display(), diagnose::RUNNING)
 }
 
 /// Refuses to write to `target` when that is, or is within, what is read: evidence stays as it is.

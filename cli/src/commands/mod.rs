@@ -40,6 +40,7 @@ use std::sync::{
 use anyhow::{Context as _, Result};
 use etcdsnap_engine::{
     bolt::{self, Db},
+    diagnose,
     finding::Severity,
     member::Committed,
     snapshot,
@@ -68,8 +69,15 @@ pub struct Context {
 }
 
 impl Context {
-    /// Says to people what of the WAL is in what they see.
+    /// Says to people what of the WAL is in what they see, and that a server may change it.
     pub fn say_replayed(&self, input: &Input) {
+        if input.is_running() {
+            self.warn(&format!(
+                "warning: {}: {}",
+                input.located().path.display(),
+                diagnose::RUNNING
+            ));
+        }
         if let Some(report) = input.report() {
             told::replayed(report).iter().for_each(|line| self.warn(line));
             told::uncertain(report)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Verdict,
+    RUNNING, Verdict,
     member::{Evidence, Found},
 };
 use crate::{
@@ -15,8 +15,7 @@ use crate::{
 /// What lies about, and who has it open.
 pub(super) fn files(evidence: &Evidence<'_>, found: &mut Found) {
     if evidence.running == Some(true) {
-        let message = "a process holds a lock on these files: a server is running, and what is read may change underneath";
-        found.add(Verdict::Healthy, Finding::warning("running", Place::File, message));
+        found.add(Verdict::Healthy, Finding::warning("running", Place::File, RUNNING));
     }
     let Some(files) = evidence.opened.files() else { return };
     for path in &files.leftovers {

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use crate::finding::Finding;
 
 /// What to do about files that a running server writes to.
-pub const RUNNING: &str = "a server is running on these files and writes to them: stop it first, or take a snapshot from it with `etcdctl snapshot save`";
+pub const RUNNING: &str = "a server is running on these files: stop it first, or take a snapshot from it with `etcdctl snapshot save`";
 
 /// What a member's files are good for. The greater, the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
     datadir::{self, MemberFiles},
+    diagnose,
     limits::Limits,
     snapshot::Image,
     source::{Access, FaultGuard, Source},
@@ -88,7 +89,7 @@ impl Opened {
         self.segments
             .iter()
             .try_for_each(|(_, source)| source.check())
-            .context("what was read cannot be trusted; is a server running on it?")
+            .with_context(|| format!("what was read cannot be trusted: {}", diagnose::RUNNING))
     }
 }
 
