@@ -6,13 +6,15 @@ mod planned;
 mod spool;
 mod table;
 mod terminal;
+mod wrap;
 
 pub use escape::{escape, for_terminal};
 pub use humanize::bytes;
 pub use planned::{PlannedJson, planned};
 pub use spool::{LongTable, Spool};
 pub use table::Table;
-pub use terminal::{Tone, coloured};
+pub use terminal::{Tone, coloured, columns};
+pub use wrap::wrapped;
 
 use anyhow::Result;
 use base64::{Engine as _, engine::general_purpose::STANDARD};

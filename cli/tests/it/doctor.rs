@@ -166,8 +166,9 @@ fn a_damaged_member_is_replaced_once_the_others_run() {
         .map(|step| step["command"].as_str().unwrap())
         .collect();
     assert_eq!(commands[..2], ["systemctl start etcd"; 2]);
-    let endpoints = "--endpoints=http://127.0.0.1:13003,http://127.0.0.1:13001";
-    assert_eq!(commands[2], format!("etcdctl {endpoints} member remove 36f16b5659794bc0"));
+    let endpoints = "--endpoints=http://127.0.0.1:13001,http://127.0.0.1:13003";
+    let remove = format!("etcdctl {endpoints} member remove 36f16b5659794bc0");
+    assert!(commands[2].contains(&remove), "{commands:?}");
     let add =
         format!("etcdctl {endpoints} member add n2 --learner --peer-urls=http://127.0.0.1:13012");
     assert!(commands[3..].iter().any(|command| command.contains(&add)), "{commands:?}");
@@ -238,9 +239,25 @@ fn membership_is_what_raft_says() {
     let (exit, found) = doctor(&[&member("n1"), &member("n2"), &member("n3")]);
     assert_eq!(exit, Some(0), "{found}");
     assert_eq!((&found["quorum"]["voters"], &found["quorum"]["intact"]), (&3.into(), &3.into()));
-    let roles: Vec<&Value> =
-        found["members"].as_array().unwrap().iter().map(|member| &member["role"]).collect();
-    assert_eq!(roles, ["voter"; 3]);
+    let members = found["members"].as_array().unwrap();
+    assert!(members.iter().all(|member| member["role"] == "voter"), "{found}");
+    assert!(members.iter().all(|member| member["verdict"] == "recoverable"), "{found}");
+    assert_eq!(members[1]["name"], "n2", "the name is in the log alone");
+    let codes = codes(&found);
+    assert!(codes.contains(&"learner-flag"), "{found}");
+    let said = found.to_string();
+    assert!(said.contains("newest 3.5") && said.contains("etcd 3.6"), "{said}");
+    // A restore makes voters of them, under their own names.
+    let work = tempfile::tempdir().unwrap();
+    let ran = run_next(&found, work.path());
+    assert!(ran[1].contains("n3=http://127.0.0.1:13013"), "{ran:?}");
+    let restored =
+        work.path().join(ran[0].rsplit(' ').next().unwrap().strip_suffix(".db").unwrap());
+    let n2 = restored.join("n2");
+    let listed = json(&["members", text(&n2), "-w", "json", "-q"]);
+    let learners =
+        listed["members"].as_array().unwrap().iter().filter(|one| one["isLearner"] == true);
+    assert_eq!(learners.count(), 0, "{listed}");
 }
 
 #[test]
@@ -275,4 +292,76 @@ fn a_running_member_is_said_to_run_and_its_server_makes_the_snapshot() {
         "{command}"
     );
     assert_eq!(found["members"][0]["running"], true);
+}
+
+#[test]
+fn a_member_that_was_forced_into_a_cluster_of_its_own_and_the_others_have_two_histories() {
+    // n1 was started with --force-new-cluster and written to, then n2 and n3 went on together.
+    let dir = case("forced-new-cluster-37");
+    let member = |name: &str| dir.path().join(name);
+    let (exit, found) = doctor(&[&member("n2"), &member("n1"), &member("n3")]);
+    assert_eq!((exit, &found["recoverFrom"]), (Some(1), &Value::Null), "{found}");
+    assert_eq!(found["findings"][0]["code"], "two-histories", "{found}");
+    assert_eq!(codes(&found).iter().filter(|code| **code == "two-histories").count(), 1);
+    let commands: Vec<&str> = found["next"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["command"].as_str().unwrap())
+        .collect();
+    let together = format!("etcdsnap doctor {} {}", text(&member("n2")), text(&member("n3")));
+    assert_eq!(commands, [together, format!("etcdsnap doctor {}", text(&member("n1")))]);
+    // What each holds alone, and which was written last.
+    let held: Vec<&Value> = found["lacking"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|lacking| &lacking["keys"][0]["key"])
+        .collect();
+    assert_eq!(held, ["k19", "forced"], "{found}");
+    let last = found["findings"].as_array().unwrap();
+    let last = last.iter().find(|one| one["code"] == "written-last").unwrap();
+    assert!(last["message"].as_str().unwrap().contains(text(&member("n3"))), "{last}");
+    // On their own they are a cluster each, and n1's log says that it votes alone.
+    let (exit, found) = doctor(&[&member("n1")]);
+    assert_eq!((exit, &found["quorum"]["voters"]), (Some(0), &1.into()), "{found}");
+    let (exit, found) = doctor(&[&member("n2"), &member("n3")]);
+    assert_eq!((exit, &found["quorum"]["voters"]), (Some(0), &3.into()), "{found}");
+    assert_eq!(found["next"][0]["command"], "systemctl start etcd");
+}
+
+#[test]
+fn a_full_members_alarm_is_cleared_where_it_would_stop_the_new_cluster() {
+    let dir = case("quorum-committed-37");
+    let n1 = dir.path().join("n1");
+    // AlarmMember {memberID 7, alarm NOSPACE}.
+    rewrite(&n1, "alarm", |records| {
+        records.insert(vec![8, 7, 16, 1], Vec::new());
+    });
+    let (_, found) = doctor(&[&n1]);
+    let work = tempfile::tempdir().unwrap();
+    let ran = run_next(&found, work.path());
+    assert!(ran[1].ends_with("--mark-compacted --clear-alarms --compact"), "{ran:?}");
+}
+
+#[test]
+fn what_people_read_fits_their_terminal() {
+    let dir = case("quorum-committed-37");
+    for columns in ["60", "80"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_etcdsnap"))
+            .args(["doctor", "n1", "n2", "n4"])
+            .current_dir(dir.path())
+            .env("COLUMNS", columns)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let wide = columns.parse().unwrap();
+        // Commands are pasted, and stay one line each.
+        let command = |line: &&str| line.starts_with("     ") && (line.contains("etcd"));
+        let long =
+            text.lines().filter(|line| !command(line)).find(|line| line.chars().count() > wide);
+        assert_eq!(long, None);
+        super::golden::assert_golden(&format!("doctor/{columns}.txt"), &text);
+    }
 }

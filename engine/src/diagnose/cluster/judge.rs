@@ -188,7 +188,7 @@ fn histories(gathered: &Gathered<'_>, found: &mut Vec<Finding>) {
     times.dedup();
     if let Some(last) = last.filter(|_| times.len() > 1 && !times.contains(&None)) {
         let message = format!(
-            "by the times of the files, {} was written last; that alone does not make it right",
+            "by the times of the files, the last writes are those of {}; that alone does not make them right",
             gathered.paths(last)
         );
         found.push(Finding::note("written-last", Place::File, message));
@@ -323,8 +323,18 @@ fn each(gathered: &Gathered<'_>, found: &mut Vec<Finding>) {
                     format!(" and {}", counted(revisions.unsigned_abs(), "revision", "revisions"))
                 })
                 .unwrap_or_default();
-            let message =
-                format!("{path} is behind by {}{revisions}", counted(behind, "entry", "entries"),);
+            let starts = quorum.is_some_and(|quorum| quorum.majority)
+                && matches!(standing.role, Role::Voter | Role::Learner)
+                && standing.discount.is_none()
+                && one.starts.is_some();
+            let then = if starts {
+                "; started, it catches up. If these files are an older copy, do not start them: etcd would end with \"tocommit \
+                 is out of range\", or elect a leader that forgot acknowledged writes; replace the member as a lost one"
+            } else {
+                ""
+            };
+            let behind = counted(behind, "entry", "entries");
+            let message = format!("{path} is behind by {behind}{revisions}{then}");
             found.push(Finding::note("behind", Place::File, message));
         }
     }

@@ -34,8 +34,10 @@ pub(super) fn start(gathered: &Gathered<'_>, quorum: &Quorum, steps: &mut Vec<St
         _ => format!("{} of {voters} voters are intact, which is a majority", good.len()),
     };
     let mut first = format!(
-        "{all}: start {} at home, with the unit or manifest of the node, not these copies; nothing is lost. ",
-        listed(&names)
+        "{all}: nothing is lost. Start {} on {}, with {}, not these copies. ",
+        listed(&names),
+        if names.len() == 1 { "its node" } else { "their nodes" },
+        if names.len() == 1 { "its own unit or manifest" } else { "their own units or manifests" },
     );
     for id in good {
         let shown = roster.shown(id);
@@ -53,7 +55,9 @@ pub(super) fn start(gathered: &Gathered<'_>, quorum: &Quorum, steps: &mut Vec<St
             first.clear();
         }
         steps.push(step(
-            format!("{first}On the node of {shown} (a static pod: put its manifest back)"),
+            format!(
+                "{first}On the node of {shown}; for a static pod, put its manifest back instead"
+            ),
             "systemctl start etcd",
         ));
         first.clear();
@@ -66,10 +70,9 @@ pub(super) fn replace(gathered: &Gathered<'_>, quorum: &Quorum, steps: &mut Vec<
     let wrong = wrong(gathered);
     let lost = quorum.conf.voters.iter().map(|id| MemberId(*id));
     let lost = roster.sorted(lost.filter(|id| !quorum.intact.contains(id) || wrong.contains(id)));
-    let endpoints: Vec<String> = quorum
-        .intact
+    let good = roster.sorted(quorum.intact.iter().filter(|id| !wrong.contains(id)).copied());
+    let endpoints: Vec<String> = good
         .iter()
-        .filter(|id| !wrong.contains(id))
         .filter_map(|id| roster.member(*id))
         .flat_map(|member| member.client_urls.iter().cloned())
         .collect();
@@ -89,7 +92,7 @@ pub(super) fn replace(gathered: &Gathered<'_>, quorum: &Quorum, steps: &mut Vec<
             format!(
                 "{when}: once the others run, remove it from the cluster, one member at a time"
             ),
-            etcdctl(&endpoints, &["member", "remove", &id.to_string()]),
+            again(&etcdctl(&endpoints, &["member", "remove", &id.to_string()])),
         ));
         let Some(member) = roster.member(id) else { continue };
         let data_dir = here.map_or_else(
@@ -111,7 +114,7 @@ pub(super) fn replace(gathered: &Gathered<'_>, quorum: &Quorum, steps: &mut Vec<
             format!("add {shown} anew, as a learner. Every version refuses this for about five seconds after a start, so it is tried again"),
             again(&etcdctl(&endpoints, &["member", "add", &name, "--learner", &peer])),
         ));
-        let conf: Vec<MemberId> = quorum.conf.voters.iter().map(|id| MemberId(*id)).collect();
+        let conf = roster.sorted(quorum.conf.voters.iter().map(|id| MemberId(*id)));
         let mut words = started(&name, &data_dir, member, &roster.initial_cluster(&conf));
         words.extend(["--initial-cluster-state".to_owned(), "existing".to_owned()]);
         steps.push(step(

@@ -399,7 +399,7 @@ fn kinship(facts: &[Facts]) -> Kinship {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut partings = Vec::new();
     for (place, one) in facts.iter().enumerate().filter(|(_, one)| one.log.is_some()) {
-        let mut at = None;
+        let (mut at, mut splits) = (None, Vec::new());
         for (number, group) in groups.iter().enumerate() {
             let split = group.iter().find_map(|other| match relate(facts.get(*other)?, one)? {
                 Relation::Split { at } => Some(Parting { one: *other, other: place, at }),
@@ -410,12 +410,15 @@ fn kinship(facts: &[Facts]) -> Kinship {
                     at = Some(number);
                     break;
                 }
-                Some(parting) => partings.push(parting),
+                Some(parting) => splits.push(parting),
             }
         }
         match at.and_then(|at| groups.get_mut(at)) {
             Some(group) => group.push(place),
-            None => groups.push(vec![place]),
+            None => {
+                groups.push(vec![place]);
+                partings.extend(splits);
+            }
         }
     }
     if groups.len() > 1 { Kinship::Histories { groups, partings } } else { Kinship::One }
