@@ -240,7 +240,8 @@ fn a_damaged_etcd_file_is_etcds_all_the_same() {
         page["type"] == "leaf" && page["bucketBase64"].as_array().is_some_and(Vec::is_empty)
     });
     let root = usize::try_from(root.unwrap()["id"].as_u64().unwrap()).unwrap() * 4096;
-    let damages: [&dyn Fn(&mut [u8]); 4] = [
+    type Damage<'d> = &'d dyn Fn(&mut [u8]);
+    let damages: [Damage<'_>; 4] = [
         &|bytes| bytes[root..root + 4096].fill(0),
         &|bytes| bytes[root + 8] = 0x40,
         // The names of the buckets, but for the last ones.
@@ -273,6 +274,9 @@ fn a_database_without_buckets_is_etcds_in_a_data_dir_and_nothing_alone() {
     let (code, told) = said(&etcdsnap(&["info", text(&data)]));
     assert_eq!(code, Some(0), "{told}");
     assert!(!told.contains("not etcd's"), "{told}");
+    // Nothing was ever stored, so nothing is damaged.
+    let verified = etcdsnap(&["verify", text(&data), "--no-wal"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stdout));
     // As bbolt makes it, before a server made its first bucket.
     let mut empty = fs::read(data.join("member/snap/db")).unwrap()[..4 * 4096].to_vec();
     for slot in [0, 1] {
@@ -377,4 +381,15 @@ fn pages_are_shown_where_no_meta_is_valid_and_that_is_said() {
     for args in [vec!["check", path], vec!["buckets", path], vec!["verify", path]] {
         assert_eq!(said(&etcdsnap(&args)).0, Some(1), "{args:?}");
     }
+}
+
+#[test]
+fn a_big_endian_db_is_named_by_doctor_and_not_sent_to_salvage() {
+    let dir = case("big-endian-dir");
+    let data = dir.path().join("be");
+    let out = etcdsnap(&["doctor", text(&data)]);
+    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(told.contains("big-endian bbolt file"), "{told}");
+    assert!(!told.contains("no valid meta page"), "{told}");
+    assert!(!told.contains("etcdsnap salvage"), "{told}");
 }

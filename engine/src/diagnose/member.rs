@@ -167,7 +167,8 @@ fn database(evidence: &Evidence<'_>, found: &mut Found) {
                 found.damage(lost, "db-blank", "the db has no byte that is not zero");
             }
             _ => {
-                found.damage(Verdict::SalvageOnly, "db-unreadable", unreadable(opened));
+                let (code, message) = unreadable(opened);
+                found.damage(Verdict::SalvageOnly, code, message);
             }
         }
         return;
@@ -193,14 +194,6 @@ fn database(evidence: &Evidence<'_>, found: &mut Found) {
     }
 }
 
-/// Why the db cannot be opened.
-fn unreadable(opened: &Opened) -> String {
-    match opened.db_error() {
-        Some(error) => format!("the db cannot be opened: {error}"),
-        None => "the db cannot be opened: no valid meta page".to_owned(),
-    }
-}
-
 /// A db that is not used, because another one or the log takes its place.
 fn replaced(opened: &Opened, found: &mut Found) {
     let from = match opened.report().map(|report| report.base) {
@@ -211,7 +204,7 @@ fn replaced(opened: &Opened, found: &mut Found) {
     let (code, what) = match opened.db_state() {
         Some(DbState::Missing) => ("db-missing", "the db is missing".to_owned()),
         Some(DbState::Blank) => ("db-blank", "the db has no byte that is not zero".to_owned()),
-        Some(DbState::Unreadable) => ("db-unreadable", unreadable(opened)),
+        Some(DbState::Unreadable) => unreadable(opened),
         Some(DbState::Damaged) => {
             let first = opened.file_findings().iter().find(|f| f.severity == Severity::Damage);
             let first = first.map(|f| format!(", the first at {}: {}", f.place, f.message));
@@ -225,6 +218,17 @@ fn replaced(opened: &Opened, found: &mut Found) {
         Some(DbState::Sound) | None => return,
     };
     found.damage(Verdict::Recoverable, code, format!("{what}; {from}"));
+}
+
+/// Why the db cannot be opened. One of a big-endian machine is whole, and no salvage reads it.
+fn unreadable(opened: &Opened) -> (&'static str, String) {
+    match opened.db_error() {
+        Some(error @ bolt::Error::BigEndian { .. }) => {
+            (error.code(), format!("the db cannot be opened here: {error}"))
+        }
+        Some(error) => ("db-unreadable", format!("the db cannot be opened: {error}")),
+        None => ("db-unreadable", "the db cannot be opened: no valid meta page".to_owned()),
+    }
 }
 
 /// The log: whether it is whole, and whether it and the db belong together.

@@ -301,9 +301,10 @@ fn buckets(store: &Store<'_>) -> Result<Vec<Finding>, bolt::Error> {
         }
         present.insert(name);
     }
+    let bare = is_bare(store)?;
     for name in bucket::ALL.iter().filter(|name| !present.contains(**name)) {
         let message = format!("bucket {name:?} is missing");
-        findings.push(if [bucket::KEY, bucket::META].contains(name) {
+        findings.push(if !bare && [bucket::KEY, bucket::META].contains(name) {
             Finding::damage(
                 "bucket-missing",
                 Place::File,
@@ -314,6 +315,18 @@ fn buckets(store: &Store<'_>) -> Result<Vec<Finding>, bolt::Error> {
         });
     }
     Ok(findings)
+}
+
+/// Whether no bucket has a record: a server that never joined its cluster leaves such a db, without its key space.
+fn is_bare(store: &Store<'_>) -> Result<bool, bolt::Error> {
+    for name in bucket::ALL {
+        if let Some(bucket) = store.bucket(name)?
+            && bucket.items().next().transpose()?.is_some()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn marks(meta: &MetaRecords) -> Vec<Finding> {

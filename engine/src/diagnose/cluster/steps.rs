@@ -99,7 +99,12 @@ fn nothing_chosen(gathered: &Gathered<'_>, steps: &mut Vec<Step>) {
             let doctor = [Path::new("etcdsnap"), "doctor".as_ref(), out];
             steps.push(step("see how it is restored", shell::line(doctor)));
         }
-        if one.verdict() != Some(Verdict::SalvageOnly) {
+        let foreign_host = one
+            .judged
+            .as_ref()
+            .is_ok_and(|judged| judged.findings.iter().any(|finding| finding.code == "big-endian"));
+        // What is whole needs no salvage, which reads no such file either.
+        if one.verdict() != Some(Verdict::SalvageOnly) || foreign_host {
             continue;
         }
         let out = one.path.file_name().map(PathBuf::from).unwrap_or_else(|| "member".into());
