@@ -140,7 +140,7 @@ impl Plan {
         patch.replace_bucket(
             bucket::MEMBERS.as_bytes(),
             BucketOptions::default(),
-            self.records.iter().map(|(key, value)| (key, value)),
+            &self.records,
         )?;
         let patched = patch.finish()?;
         let stage = Stage::directory(target)?;
