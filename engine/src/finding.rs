@@ -100,3 +100,8 @@ impl Finding {
         Self { severity: Severity::Note, place, code, message: message.into() }
     }
 }
+
+/// `count` things in words: "1 finding", "3 findings".
+pub fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
