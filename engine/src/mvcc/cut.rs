@@ -92,6 +92,8 @@ pub struct Cut<'a> {
 /// What a cut does to keys and leases. Records are counted when they are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CutSummary {
+    /// Keys that exist at the revision and are in the cut; `None` where that was not looked at.
+    pub keys_kept: Option<u64>,
     /// Keys that exist at the revision and are not in the cut.
     pub keys_dropped: u64,
     /// Leases that go because all of their keys were dropped.
@@ -100,6 +102,8 @@ pub struct CutSummary {
     pub orphans: Vec<Orphan>,
     /// Prefixes that no key begins with.
     pub idle_prefixes: Vec<Vec<u8>>,
+    /// Prefixes of keys to keep under which no key is in the cut.
+    pub barren_prefixes: Vec<Vec<u8>>,
 }
 
 /// Leases that exist, each with the number of its keys that stay and go.
@@ -170,15 +174,23 @@ impl<'a> Cut<'a> {
         self.leases =
             small::leases(store)?.records.iter().map(|lease| (lease.id, (0, 0))).collect();
         let mut seen = vec![false; self.keys.keep.len() + self.keys.drop.len()];
+        let mut kept = vec![false; self.keys.keep.len()];
+        let mut live = 0_u64;
         let (mut summary, mut leases) = (CutSummary::default(), std::mem::take(&mut self.leases));
         index.for_each_live(|record| {
             let (key, lease) = (record.kv.key, record.kv.lease);
+            live += 1;
             let prefixes = self.keys.keep.iter().chain(&self.keys.drop);
             for (seen, prefix) in seen.iter_mut().zip(prefixes) {
                 *seen |= key.starts_with(prefix);
             }
             let chosen = self.keys.chooses(key);
             summary.keys_dropped += u64::from(!chosen);
+            if chosen {
+                for (kept, prefix) in kept.iter_mut().zip(&self.keys.keep) {
+                    *kept |= key.starts_with(prefix);
+                }
+            }
             match leases.get_mut(&lease) {
                 _ if lease == 0 => {}
                 Some((stay, go)) => *(if chosen { stay } else { go }) += 1,
@@ -188,9 +200,12 @@ impl<'a> Cut<'a> {
         })?;
         summary.orphans.sort();
         summary.idle_prefixes = self.keys.without_keys(&seen);
+        let barren = self.keys.keep.iter().zip(kept).filter(|(_, kept)| !kept);
+        summary.barren_prefixes = barren.map(|(prefix, _)| prefix.clone()).collect();
         if self.orphans == LeaseOrphans::DropKeys {
             summary.keys_dropped += summary.orphans.len() as u64;
         }
+        summary.keys_kept = Some(live.saturating_sub(summary.keys_dropped));
         self.leases = leases;
         summary.leases_dropped =
             self.leases.keys().filter(|id| !self.keeps_lease(**id)).count() as u64;

@@ -22,7 +22,7 @@ use crate::{
     progress::{Progress, Step},
     snapshot::{self, Digest, Image, Trailer, Verification},
     source::{self, Access, Source},
-    staging::{Filesystem, IoError, Space, SpaceError, Stage},
+    staging::{self, Filesystem, IoError, Space, SpaceError, Stage, TargetError},
 };
 
 /// Bytes of pages rendered side by side.
@@ -40,6 +40,9 @@ pub enum Error {
     /// The filesystem is too small.
     #[error(transparent)]
     Space(#[from] SpaceError),
+    /// Nothing can be written under that name.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// The system refused.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -120,9 +123,11 @@ pub fn redact_file(
         settled().map_err(Error::Unsettled)?;
         return Ok(redacted);
     };
-    Space::of([(&Filesystem::of(target), redacted.bytes)]).iter().try_for_each(Space::check)?;
-    progress.step(Step::Create, target);
-    let stage = Stage::file(target)?;
+    let target = staging::Target::find(target)?;
+    let path = target.require_file()?;
+    Space::of([(&Filesystem::of(path), redacted.bytes)]).iter().try_for_each(Space::check)?;
+    progress.step(Step::Create, path);
+    let stage = Stage::of(&target)?;
     progress.step(Step::Write, stage.path());
     let mut file =
         Bulk::new(stage.handle(), redacted.bytes).map_err(IoError::at("open", stage.path()))?;
@@ -161,7 +166,7 @@ pub fn redact_file(
     redacted.lost = missing(&before.findings, &after.findings);
     redacted.gained = missing(&after.findings, &before.findings);
     settled().map_err(Error::Unsettled)?;
-    progress.step(Step::Rename, target);
+    progress.step(Step::Rename, path);
     stage.commit()?;
     Ok(redacted)
 }

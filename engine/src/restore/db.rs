@@ -16,6 +16,9 @@ use crate::{
     schema::{Revision, Store, bucket, meta},
 };
 
+/// Revisions that a raise has to leave for the new cluster: at a thousand writes a second they last for thirty years.
+const LEFT: i64 = 1_000_000_000_000;
+
 /// How the new database is made.
 #[derive(Debug)]
 pub(super) enum NewDb<'a> {
@@ -69,8 +72,8 @@ pub(super) fn edit<'a>(
     if plan.bump_revision > 0 {
         let bump = plan.bump_revision;
         let too_far = Error::Bump { bump, latest: revision };
-        revision =
-            i64::try_from(bump).ok().and_then(|bump| revision.checked_add(bump)).ok_or(too_far)?;
+        let raise = i64::try_from(bump).ok().and_then(|bump| revision.checked_add(bump));
+        revision = raise.filter(|raised| i64::MAX - raised >= LEFT).ok_or(too_far)?;
         let key = Revision { main: revision, sub: 0 }.encode();
         set(meta::SCHEDULED_COMPACT, &key);
         raised = Some(key);
@@ -134,6 +137,9 @@ fn rewrite<'a>(
         return Ok(contents.compact.then(|| Rewrite::new(*store.db())));
     }
     let cut = Cut::part(store, space, &part, progress)?;
+    if let Some(prefix) = cut.summary().barren_prefixes.first() {
+        return Err(Error::KeepsNothing { prefix: prefix.clone(), revision: cut.revision() });
+    }
     let orphans = &cut.summary().orphans;
     if revision.is_some() && contents.orphans.is_none() && !orphans.is_empty() {
         return Err(Error::Orphans { orphans: orphans.clone() });

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::{IdentityError, UrlError};
 use crate::{
     bolt::{self, patch::PatchError},
-    finding::Finding,
+    finding::{Finding, counted},
     mvcc::{self, Orphan},
     rewrite,
-    staging::{IoError, SpaceError},
+    staging::{IoError, SpaceError, TargetError},
 };
 
 /// Why a restore could not be planned or done. Nothing stands under the target's name then.
@@ -22,10 +22,14 @@ pub enum Error {
     #[error("--initial-advertise-peer-urls: {0}")]
     Advertised(#[source] UrlError),
     /// etcd's rule: a raised revision without the mark would let watches miss events.
-    #[error("--mark-compacted required if --revision-bump > 0, and only then")]
+    #[error(
+        "--bump-revision and --mark-compacted go together: a watch must not miss the revisions that the raise skips"
+    )]
     BumpWithoutMark,
-    /// A revision beyond what etcd can count.
-    #[error("--bump-revision {bump}: revision {latest} cannot be raised that far")]
+    /// A revision beyond what etcd can count, or so near to it that the new cluster would soon come to its end.
+    #[error(
+        "--bump-revision {bump}: revision {latest} cannot be raised that far; 10^12 revisions below 2^63 have to be left"
+    )]
     Bump {
         /// The raise asked for.
         bump: u64,
@@ -45,10 +49,18 @@ pub enum Error {
         path: PathBuf,
     },
     /// The input is damaged.
-    #[error("the input is damaged: {} findings, nothing was written", findings.len())]
+    #[error("the input is damaged: {}, nothing was written", counted(findings.len() as u64, "finding"))]
     Damaged {
         /// What is wrong with it.
         findings: Vec<Finding>,
+    },
+    /// A prefix of keys to keep under which no key is kept.
+    #[error("--keep-prefix {}: at revision {revision} it keeps no key", prefix.escape_ascii())]
+    KeepsNothing {
+        /// The prefix.
+        prefix: Vec<u8>,
+        /// The revision that is restored.
+        revision: i64,
     },
     /// The filesystem is too small.
     #[error(transparent)]
@@ -66,7 +78,7 @@ pub enum Error {
     #[error(transparent)]
     Rewrite(#[from] rewrite::Error),
     /// Keys hang on leases that do not exist, and nobody said what becomes of them.
-    #[error("{} keys hang on leases that do not exist any more", orphans.len())]
+    #[error("{} that do not exist any more", match orphans.len() { 1 => "1 key hangs on a lease".to_owned(), count => format!("{count} keys hang on leases") })]
     Orphans {
         /// The keys, in order.
         orphans: Vec<Orphan>,
@@ -93,6 +105,9 @@ pub enum Error {
         /// The one in it.
         inner: PathBuf,
     },
+    /// Nothing can be written under that name.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// The system refused.
     #[error(transparent)]
     Io(#[from] IoError),

@@ -24,7 +24,7 @@ use crate::{
     bulk::{Bulk, ReadBack},
     progress::{Progress, Step},
     rewrite::Rewritten,
-    staging::{IoError, Owner, Stage, parent, sync_directory},
+    staging::{IoError, Owner, Stage, TargetError, parent, sync_directory},
     wal::SEGMENT_BYTES,
 };
 
@@ -109,7 +109,7 @@ impl Prepared<'_, '_> {
         patched: &Patched,
     ) -> Result<Rewritten, Error> {
         let progress = site.progress;
-        progress.begin("restore", patched.offset);
+        progress.begin("write", patched.offset);
         let files = paths
             .iter()
             .map(|path| Ok((path, site.create(path, 0o600)?)))
@@ -137,6 +137,8 @@ impl Prepared<'_, '_> {
             bulk.flush().map_err(IoError::at("write", path))?;
         }
         drop(copies);
+        let written = of_patched(patched);
+        progress.begin("sync", written.size_bytes.saturating_mul(files.len() as u64));
         for (path, file) in &files {
             let at = |source| IoError::at("write", path)(source);
             let mut file = file;
@@ -145,8 +147,9 @@ impl Prepared<'_, '_> {
             file.sync_all().map_err(at)?;
             patched.write_metas(&mut file).map_err(at)?;
             file.sync_all().map_err(at)?;
+            progress.advance(written.size_bytes);
         }
-        Ok(of_patched(patched))
+        Ok(written)
     }
 }
 
@@ -292,7 +295,7 @@ impl Site<'_> {
             self.progress.step(Step::Rename, &unit.target);
             let named = match unit.kind {
                 UnitKind::OverEmpty => stage.commit(),
-                UnitKind::New | UnitKind::File => stage.commit_new(),
+                UnitKind::New | UnitKind::File => stage.commit_new().map_err(TargetError::from),
             };
             if let Err(error) = named {
                 for unit in units.iter().take(done) {

@@ -205,8 +205,12 @@ fn vacancy(directory: &Path, work: &[&str], refused: impl Fn() -> Error) -> Resu
         Ok(_) => {}
     }
     let mounted = is_mount_point(directory);
-    for entry in fs::read_dir(directory).map_err(|_| refused())? {
-        let name = entry.map_err(|_| refused())?.file_name();
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::PermissionDenied => IoError::at("open", directory)(error).into(),
+        _ => refused(),
+    };
+    for entry in fs::read_dir(directory).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
         let name = name.as_encoded_bytes();
         let remains = work.iter().any(|work| {
             name.strip_prefix(work.as_bytes()).is_some_and(|rest| rest.starts_with(b".tmp-"))

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     mvcc::{LeaseOrphans, Prefixes},
-    staging::Owner,
+    staging::{Owner, check_parent, followed},
 };
 
 /// What may be asked of a restore; the names are etcdutl's where it has them.
@@ -116,7 +116,8 @@ impl Plan {
                 let cluster = initial.cluster(token)?;
                 let usual = data_dir.join("member").join("wal");
                 let wal_dir = wal_dir.clone().filter(|wal_dir| *wal_dir != usual);
-                let (layout, seats) = Layout::one(data_dir, wal_dir.as_deref())?;
+                let wal_at = wal_dir.as_deref().map(followed).transpose()?;
+                let (layout, seats) = Layout::one(&followed(data_dir)?, wal_at.as_deref())?;
                 let member = named(&cluster, &initial, name)?;
                 let one = Restoring { member, data_dir: data_dir.clone(), wal_dir, seats };
                 (cluster, vec![one], layout)
@@ -125,8 +126,9 @@ impl Plan {
                 let initial = InitialCluster::parse(&options.initial_cluster)?;
                 let cluster = initial.cluster(token)?;
                 let names: Vec<&str> = initial.names().collect();
+                let wals_at = wal_root.as_deref().map(followed).transpose()?;
                 let (layout, seats) =
-                    Layout::all(root, wal_root.as_deref(), names.iter().copied())?;
+                    Layout::all(&followed(root)?, wals_at.as_deref(), names.iter().copied())?;
                 let members = names.iter().zip(seats).map(|(name, seats)| {
                     Ok(Restoring {
                         member: named(&cluster, &initial, name)?,
@@ -139,6 +141,9 @@ impl Plan {
                 (cluster, members, layout)
             }
         };
+        for unit in layout.units() {
+            check_parent(&unit.target)?;
+        }
         Ok(Self {
             cluster,
             members,

@@ -239,6 +239,8 @@ impl<'a> Rewrite<'a> {
         let bulk =
             Bulk::reading_back(file, path, self.bound(), read_back, reader).map_err(Error::Sync)?;
         let (unsealed, Written { removed, sum, .. }) = self.write(bulk, progress)?;
+        let written = unsealed.summary().size_bytes;
+        progress.begin("sync", written);
         file.sync_data().map_err(Error::Sync)?;
         if metas
             .is_some_and(|metas| unsealed.metas(self.txid()).is_ok_and(|own| own.concat() != metas))
@@ -255,6 +257,7 @@ impl<'a> Rewrite<'a> {
         if found != expected {
             return Err(Error::Differs { expected, found });
         }
+        progress.advance(written);
         Ok(Rewritten { size_bytes, records_removed: removed })
     }
 
@@ -292,7 +295,8 @@ impl<'a> Rewrite<'a> {
         sizes_only: bool,
         progress: &dyn Progress,
     ) -> Result<(Unsealed<W>, Written), Error> {
-        progress.begin("rewrite", self.db.bytes_in_file());
+        let stage = if sizes_only { "measure" } else { "write" };
+        progress.begin(stage, self.db.bytes_in_file());
         let options = Options {
             page_size: PageSize::new(self.db.meta().page_size)?,
             root_fill: Fill::FULL,

@@ -15,7 +15,7 @@ use crate::{
     bulk::ReadBack,
     progress::{Progress, Step},
     rewrite::{Rewrite, Rewritten, Seen},
-    staging::{Filesystem, IoError, Space, Stage},
+    staging::{Filesystem, IoError, Space, Stage, Target},
 };
 
 /// What a compacted file is.
@@ -64,10 +64,12 @@ pub fn compact_file(
     progress: &dyn Progress,
     settled: impl FnOnce() -> io::Result<()>,
 ) -> Result<Compacted, Error> {
-    let read_back = replacing(target, read_back);
-    check_space(rewrite, form, target, progress)?;
-    progress.step(Step::Create, target);
-    let stage = Stage::file(target)?;
+    let target = Target::find(target)?;
+    let path = target.require_file()?;
+    let read_back = replacing(&target, read_back);
+    check_space(rewrite, form, path, progress)?;
+    progress.step(Step::Create, path);
+    let stage = Stage::of(&target)?;
     progress.step(Step::Write, stage.path());
     let at = |source| Error::Io(IoError::at("write", stage.path())(source));
     let hasher = (form == Form::Snapshot).then(|| Arc::new(Mutex::new(Sha256::new())));
@@ -92,7 +94,7 @@ pub fn compact_file(
         stage.handle().sync_all().map_err(at)?;
     }
     settled().map_err(Error::Stream)?;
-    progress.step(Step::Rename, target);
+    progress.step(Step::Rename, path);
     stage.commit()?;
     Ok(Compacted { bytes: form.len(size_bytes), digest, records_removed })
 }

@@ -2,9 +2,9 @@
 
 use crate::{
     bolt,
-    finding::Finding,
+    finding::{Finding, counted},
     mvcc, rewrite, schema,
-    staging::{IoError, SpaceError},
+    staging::{IoError, SpaceError, TargetError},
 };
 
 /// Why a snapshot could not be read or made.
@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     KeySpace(#[from] mvcc::Error),
     /// The input is damaged: nothing was done with it.
-    #[error("the input is damaged: {} finding{}", findings.len(), if findings.len() == 1 { "" } else { "s" })]
+    #[error("the input is damaged: {}", counted(findings.len() as u64, "finding"))]
     Damaged {
         /// What is wrong with it.
         findings: Vec<Finding>,
@@ -29,6 +29,9 @@ pub enum Error {
     /// The filesystem is too small.
     #[error(transparent)]
     Space(#[from] SpaceError),
+    /// Nothing can be written under that name.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// The system refused.
     #[error(transparent)]
     Io(#[from] IoError),

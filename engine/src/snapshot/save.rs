@@ -16,7 +16,7 @@ use crate::{
     bolt::{Db, TxId, meta::Meta, write::meta_page},
     bulk::{Bulk, ReadBack},
     progress::{Progress, Step},
-    staging::{Filesystem, IoError, Space, Stage},
+    staging::{Filesystem, IoError, Space, Stage, Target},
 };
 
 /// Bytes written and hashed at a time.
@@ -58,7 +58,7 @@ fn copy(
     progress: &dyn Progress,
 ) -> Result<Saved, Error> {
     let size = db.size_bytes();
-    progress.begin("save", size);
+    progress.begin("write", size);
     let pages = usize::try_from(size).ok().and_then(|size| db.bytes().get(..size)).ok_or(
         Error::Bolt(crate::bolt::Error::BeyondEnd {
             page: db.meta().high_water_mark,
@@ -127,32 +127,36 @@ pub fn save_file(
     progress: &dyn Progress,
     settled: impl FnOnce() -> io::Result<()>,
 ) -> Result<Saved, Error> {
-    Space::of([(&Filesystem::of(target), length(db))]).iter().try_for_each(Space::check)?;
-    progress.step(Step::Create, target);
-    let stage = Stage::file(target)?;
+    let target = Target::find(target)?;
+    let path = target.require_file()?;
+    Space::of([(&Filesystem::of(path), length(db))]).iter().try_for_each(Space::check)?;
+    progress.step(Step::Create, path);
+    let stage = Stage::of(&target)?;
     progress.step(Step::Write, stage.path());
     let at = |source| Error::Io(IoError::at("write", stage.path())(source));
     let nobody = Box::new(|_, _: &[u8]| Ok(()));
-    let read_back = replacing(target, read_back);
+    let read_back = replacing(&target, read_back);
     let mut file = Bulk::reading_back(stage.handle(), stage.path(), length(db), read_back, nobody)
         .map_err(at)?;
     let saved = copy(db, known, &mut file, progress).map_err(|error| match error {
         Error::Stream(source) => at(source),
         other => other,
     })?;
+    progress.begin("sync", saved.bytes);
     progress.step(Step::Sync, stage.path());
     stage.handle().sync_all().map_err(IoError::at("sync", stage.path()))?;
     file.read_back_rest().map_err(IoError::at("read back", stage.path()))?;
+    progress.advance(saved.bytes);
     drop(file);
     settled().map_err(Error::Stream)?;
-    progress.step(Step::Rename, target);
+    progress.step(Step::Rename, path);
     stage.commit()?;
     Ok(saved)
 }
 
 /// What is read back of a file that will be named `target`: all when there is a file that would be lost.
-pub(super) fn replacing(target: &Path, asked: ReadBack) -> ReadBack {
-    if target.exists() { ReadBack::All } else { asked }
+pub(super) fn replacing(target: &Target, asked: ReadBack) -> ReadBack {
+    if target.replaces() { ReadBack::All } else { asked }
 }
 
 #[cfg(test)]
@@ -162,10 +166,11 @@ mod tests {
     #[test]
     fn all_is_read_back_where_a_file_would_be_lost() {
         let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("snapshot.db");
-        assert_eq!(replacing(&target, ReadBack::Ends), ReadBack::Ends);
-        assert_eq!(replacing(&target, ReadBack::All), ReadBack::All);
-        std::fs::write(&target, "the only backup").unwrap();
-        assert_eq!(replacing(&target, ReadBack::Ends), ReadBack::All);
+        let path = dir.path().join("snapshot.db");
+        let replacing = |asked| replacing(&Target::find(&path).unwrap(), asked);
+        assert_eq!(replacing(ReadBack::Ends), ReadBack::Ends);
+        assert_eq!(replacing(ReadBack::All), ReadBack::All);
+        std::fs::write(&path, "the only backup").unwrap();
+        assert_eq!(replacing(ReadBack::Ends), ReadBack::All);
     }
 }
