@@ -17,6 +17,7 @@ mod place;
 mod plan;
 mod prepare;
 pub mod raft;
+mod start;
 mod v2store;
 mod warnings;
 
@@ -26,4 +27,5 @@ pub use json::member_json;
 pub use peer_url::{PeerUrl, UrlError, UrlReason};
 pub use plan::{Contents, Options, Plan, Restoring, Target};
 pub use prepare::{Outcome, Prepared};
+pub use start::start;
 pub use warnings::warnings;

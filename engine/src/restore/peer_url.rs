@@ -103,6 +103,14 @@ impl PeerUrl {
         let host = canonical_ip(&self.host, over_ip).map(String::into_bytes);
         (&self.scheme, host.unwrap_or_else(|| self.host.clone()), &self.path)
     }
+
+    /// Scheme, host without brackets, and port; `None` for one over a Unix socket, and for a port that is no number.
+    pub(super) fn over_ip(&self) -> Option<(&str, &str, u16)> {
+        let (host, port) =
+            split_host_port(&self.host).filter(|_| self.scheme.starts_with("http"))?;
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        Some((&self.scheme, text(host)?, text(port)?.parse().ok()?))
+    }
 }
 
 impl PartialEq for PeerUrl {

@@ -31,7 +31,7 @@ pub struct Prepared<'p, 'a> {
 }
 
 /// What a restore makes, or would make.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// The store's revision: of the last record or compaction mark, raised when asked; 0 for an empty store.
     pub revision: i64,
@@ -45,6 +45,8 @@ pub struct Outcome {
     pub cut: CutSummary,
     /// Alarms left out.
     pub alarms_cleared: u64,
+    /// Length of each member's database in bytes.
+    pub db_bytes: u64,
     /// Every file, with its length in bytes.
     pub files: Vec<(PathBuf, u64)>,
     /// What that takes of which filesystem, as it is before anything is made.
@@ -128,6 +130,7 @@ impl<'p, 'a> Prepared<'p, 'a> {
             records_removed: db.records_removed,
             cut: cut.unwrap_or_default(),
             alarms_cleared: edited.alarms_cleared,
+            db_bytes: db.size_bytes,
             files,
             space,
         }
