@@ -35,6 +35,8 @@ pub struct Verification {
     pub checks: Vec<Check>,
     /// What was found, by place within each check.
     pub findings: Vec<Finding>,
+    /// Keys that exist; `None` when the key space could not be read to its end.
+    pub live_keys: Option<u64>,
 }
 
 impl Verification {
@@ -91,6 +93,7 @@ pub fn verify_with_scratch(
     verification.add("trailer", detail, findings);
     verification.checks.extend(structure.checks);
     verification.findings.extend(structure.findings);
+    verification.live_keys = structure.live_keys;
     Ok(verification)
 }
 
@@ -205,7 +208,11 @@ fn structure(
     let scan = if verification.is_sound() { Scan::Parallel } else { Scan::InOrder };
     let store = Store::new(*db);
     part(&mut verification, "records", || records(&store))?;
-    part(&mut verification, "keyspace", || key_space(&store, scan, scratch, progress))?;
+    let mut live_keys = None;
+    part(&mut verification, "keyspace", || {
+        key_space(&store, scan, scratch, progress, &mut live_keys)
+    })?;
+    verification.live_keys = live_keys;
     part(&mut verification, "members", || membership(&store))?;
     Ok(verification)
 }
@@ -374,12 +381,14 @@ fn key_space(
     scan: Scan,
     scratch: Option<&File>,
     progress: &dyn Progress,
+    live_keys: &mut Option<u64>,
 ) -> Result<(String, Vec<Finding>), mvcc::Error> {
     let space = KeySpace::open(store)?;
     let leases: HashSet<i64> = small::leases(store)?.records.iter().map(|lease| lease.id).collect();
     progress.begin("key space", store.db().bytes_in_file());
     let most = store.db().limits().max_findings;
     let judged = rules::judge(&space, &leases, most, scan, scratch, progress)?;
+    *live_keys = Some(judged.live_keys);
     let detail = format!(
         "{} records, {} live keys, revision {}, compacted to {}",
         judged.records,
