@@ -4,7 +4,7 @@ use std::{env, ffi::OsString, path::Path};
 
 use etcdsnap_engine::datadir;
 
-use crate::commands;
+use etcdsnap_engine::shell;
 
 /// The command line to try next, for a path that is one level off; `None` for every other error.
 pub fn command(error: &anyhow::Error) -> Option<String> {
@@ -18,7 +18,7 @@ pub fn command(error: &anyhow::Error) -> Option<String> {
         replaced |= new.is_some();
         words.push(new.unwrap_or(word).into_string().ok()?);
     }
-    replaced.then(|| commands::line(&words))
+    replaced.then(|| shell::line(&words))
 }
 
 /// `word` with `meant` in the place of `path`, which it is, or is the value of a flag.

@@ -1,9 +1,11 @@
 //! Every subcommand and flag, with its help.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use etcdsnap_engine::{member, replay, source::Access, staging::Owner};
+
+use crate::{connection::Connection, owner::owner};
 
 const RESTORE_HELP: &str = "Keys left out with --keep-prefix, --drop-prefix or --orphan-leases drop-keys are left out with their history: \
 what remains is compacted to the restored revision, which stays the store's revision. Nothing is written before everything is verified and fits.
@@ -14,6 +16,11 @@ Example:
     --initial-cluster cp1=https://10.0.0.1:2380,cp2=https://10.0.0.2:2380,cp3=https://10.0.0.3:2380
   etcdsnap restore backup.db --data-dir /restored --rev 81234 --dry-run
   etcdsnap restore backup.db --data-dir /restored --drop-prefix /registry/events/ --compact";
+
+const SAVE_HELP: &str = "Of a running server, `etcdctl snapshot save` makes one.
+
+Example:
+  etcdsnap save /var/lib/etcd backup.db";
 
 const REDACT_HELP: &str = "Gone: values, password hashes, names and addresses of members, free pages and slack that are no records, whatever could not be \
 understood. Kept: pages, sizes, revisions, leases, ids, versions, names of buckets, users and roles, and keys unless --redact-keys is given. \
@@ -45,6 +52,9 @@ pub struct Arguments {
     /// Flags of every command.
     #[command(flatten)]
     pub global: Global,
+    /// etcdctl's flags that say which server to ask, which no command here does.
+    #[command(flatten)]
+    pub connection: Connection,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -98,7 +108,10 @@ pub enum ProgressKind {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Write an etcd snapshot of a stopped or crashed member's data dir or db file.
-    #[command(after_help = "Example:\n  etcdsnap save --data-dir /var/lib/etcd backup.db")]
+    #[command(
+        override_usage = "etcdsnap save [OPTIONS] <PATH> <OUT>\n       etcdsnap save [OPTIONS] --data-dir <DIR> <OUT>",
+        after_help = SAVE_HELP
+    )]
     Save(Save),
     /// Hash, revision, keys and size, as `etcdutl snapshot status` gives them.
     #[command(after_help = "Example:\n  etcdsnap status backup.db -w json")]
@@ -230,7 +243,10 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
     /// Write an etcd snapshot of a stopped or crashed member's data dir or db file.
-    #[command(after_help = "Example:\n  etcdsnap save --data-dir /var/lib/etcd backup.db")]
+    #[command(
+        override_usage = "etcdsnap snapshot save [OPTIONS] <PATH> <OUT>\n       etcdsnap snapshot save [OPTIONS] --data-dir <DIR> <OUT>",
+        after_help = SAVE_HELP
+    )]
     Save(Save),
     /// Hash, revision, keys and size, as `etcdutl snapshot status` gives them.
     #[command(after_help = "Example:\n  etcdsnap status backup.db -w json")]
@@ -624,11 +640,15 @@ pub struct HashKv {
 /// Arguments of `save`.
 #[derive(Debug, Args)]
 pub struct Save {
-    /// The member's data dir, its member dir or its db file.
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: PathBuf,
+    /// A stopped or crashed member's data dir, its member dir or its db file, or a snapshot.
+    #[arg(value_name = "PATH")]
+    pub first: PathBuf,
     /// Where the snapshot goes; `-` for standard output.
-    pub out: PathBuf,
+    #[arg(value_name = "OUT")]
+    pub second: Option<PathBuf>,
+    /// The same as PATH, by etcdutl's name.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
     /// Write only live pages: nothing logical changes, free pages and what was deleted in them are left out.
     #[arg(long)]
     pub compact: bool,
@@ -779,17 +799,6 @@ pub enum OrphanLeases {
     Detach,
 }
 
-fn owner(text: &str) -> Result<Owner, String> {
-    let numbers = text
-        .split_once(':')
-        .and_then(|(uid, gid)| Some(Owner { uid: uid.parse().ok()?, gid: gid.parse().ok()? }));
-    // The greatest number means "as it is" to the system.
-    match numbers {
-        Some(owner) if owner.uid != u32::MAX && owner.gid != u32::MAX => Ok(owner),
-        _ => Err("expected two numbers, UID:GID".to_owned()),
-    }
-}
-
 /// Who the members of the new cluster are.
 #[derive(Debug, Args)]
 pub struct Membership {
@@ -855,8 +864,8 @@ pub struct Salvage {
     /// Mark the raised revision as compacted. Needed with --bump-revision.
     #[arg(long)]
     pub mark_compacted: bool,
-    /// Give everything that is made to this user and group, by number.
-    #[arg(long, value_name = "UID:GID", value_parser = owner)]
+    /// Give everything that is made to this user and group, by name or number; `USER:` is the user's login group.
+    #[arg(long, value_name = "USER:GROUP", value_parser = owner)]
     pub owner: Option<Owner>,
     /// Say what can be saved and what would be written, and write nothing but an unnamed temporary file.
     #[arg(long)]
@@ -913,8 +922,8 @@ pub struct Restore {
     /// Leave out alarms, which would keep the new cluster from writing.
     #[arg(long)]
     pub clear_alarms: bool,
-    /// Give everything that is made to this user and group, by number.
-    #[arg(long, value_name = "UID:GID", value_parser = owner)]
+    /// Give everything that is made to this user and group, by name or number; `USER:` is the user's login group.
+    #[arg(long, value_name = "USER:GROUP", value_parser = owner)]
     pub owner: Option<Owner>,
     /// Verify, say what would be written, and write nothing.
     #[arg(long)]
@@ -942,6 +951,33 @@ pub struct Restore {
     /// How far the WAL of the data dir that is restored from is applied.
     #[command(flatten)]
     pub until: Until,
+}
+
+impl Save {
+    /// What is saved.
+    ///
+    /// # Errors
+    /// When the words do not say it, or say it twice.
+    pub fn source(&self) -> anyhow::Result<&Path> {
+        match (&self.data_dir, &self.second) {
+            (Some(data_dir), None) => Ok(data_dir),
+            (None, Some(_)) => Ok(&self.first),
+            (Some(data_dir), Some(_)) => Err(anyhow::anyhow!(
+                "--data-dir {} and {} both name what is saved; one of them is enough",
+                data_dir.display(),
+                self.first.display()
+            )),
+            (None, None) => Err(anyhow::anyhow!(
+                "name what is saved and where the snapshot goes: `etcdsnap save PATH OUT`; of a running server, \
+                 `etcdctl snapshot save OUT` makes one"
+            )),
+        }
+    }
+
+    /// Where the snapshot goes.
+    pub fn out(&self) -> &Path {
+        self.second.as_deref().unwrap_or(&self.first)
+    }
 }
 
 impl Restore {

@@ -5,9 +5,11 @@
 mod again;
 mod args;
 mod commands;
+mod connection;
 mod exit;
 mod input;
 mod output;
+mod owner;
 mod ui;
 
 use std::process::ExitCode;

@@ -118,8 +118,14 @@ impl Ui {
         }
     }
 
+    /// The work has ended well: the last stage is done to its end, however much of its total that took.
+    pub fn complete(&self) {
+        self.done.store(0, Ordering::Relaxed);
+        self.lock().complete_stage();
+    }
+
     /// Clears the bar, or closes the last stage. Called before an answer is printed.
-    pub fn finish(&self) {
+    fn finish(&self) {
         self.lock().end_stage(self.done.load(Ordering::Relaxed));
     }
 
@@ -135,7 +141,8 @@ impl Ui {
 impl Progress for Ui {
     fn begin(&self, stage: &'static str, total_bytes: u64) {
         let mut shown = self.lock();
-        shown.end_stage(self.done.swap(0, Ordering::Relaxed));
+        self.done.store(0, Ordering::Relaxed);
+        shown.complete_stage();
         if matches!(shown.how, How::Nothing) {
             return;
         }
@@ -205,6 +212,8 @@ impl Shown {
 
     fn emit(&mut self, event: &'static str, done: u64) {
         let Some(stage) = &self.stage else { return };
+        // A total is what a stage has to do at most, or about that.
+        let done = done.min(stage.total);
         match &mut self.how {
             How::Nothing | How::Bar(None) => {}
             How::Bar(Some(bar)) => bar.set_position(done),
@@ -214,6 +223,12 @@ impl Shown {
                 let _ = writeln!(out, "{}", line.expect("an event has no failing serializer"));
             }
         }
+    }
+
+    /// Ends a stage whose work is done.
+    fn complete_stage(&mut self) {
+        let total = self.stage.as_ref().map_or(0, |stage| stage.total);
+        self.end_stage(total);
     }
 
     fn end_stage(&mut self, done: u64) {
@@ -312,6 +327,26 @@ mod tests {
         );
         assert_eq!(events[0]["totalBytes"], 1000);
         assert!(events[0]["secondsLeft"].is_null());
+    }
+
+    #[test]
+    fn progress_ends_at_its_total_where_the_work_ended_well() {
+        for (advanced, complete, expected) in
+            [(700, true, 1000), (700, false, 700), (1300, false, 1000)]
+        {
+            let written = Written::default();
+            let ui = Ui::showing(How::Json(Box::new(written.clone())), false);
+            ui.begin("pages", 1000);
+            ui.advance(advanced);
+            if complete {
+                ui.complete();
+            }
+            drop(ui);
+            let events = written.events();
+            let ends: Vec<_> = events.iter().filter(|event| event["event"] == "end").collect();
+            assert_eq!(ends.len(), 1, "{advanced} {complete}");
+            assert_eq!(ends[0]["doneBytes"], expected);
+        }
     }
 
     #[test]

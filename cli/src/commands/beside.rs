@@ -3,7 +3,10 @@
 use std::{
     io,
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::{Result, anyhow};
@@ -15,16 +18,58 @@ use crate::{input::Input, ui::Ui};
 /// Asked by who writes, last: whether everything that was read can be trusted.
 pub type Settled<'s> = Box<dyn FnOnce() -> io::Result<()> + 's>;
 
-/// Reports nothing: of two things done at once, the other one is reported. Ends when that has ended badly: what is
-/// written of a damaged file may have no end.
-struct Unreported<'u> {
+/// Of two things done at once one is shown: the verification, and when that has ended what is left of the writing. Ends
+/// when the verification has ended badly: what is written of a damaged file may have no end.
+struct Behind<'u> {
     ui: &'u Ui,
     refused: &'u AtomicBool,
+    writing: Mutex<Writing>,
 }
 
-impl Progress for Unreported<'_> {
-    fn begin(&self, _: &'static str, _: u64) {}
-    fn advance(&self, _: u64) {}
+/// How far the writing is.
+#[derive(Default)]
+struct Writing {
+    shown: bool,
+    /// The stages so far, the last of them under way, with their totals in bytes.
+    stages: Vec<(&'static str, u64)>,
+    /// Bytes done of the last one.
+    done: u64,
+}
+
+impl<'u> Behind<'u> {
+    fn new(ui: &'u Ui, refused: &'u AtomicBool) -> Self {
+        Self { ui, refused, writing: Mutex::default() }
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Writing> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows the writing from now on, and what is done of it.
+    fn show(&self) {
+        let mut writing = self.writing();
+        writing.shown = true;
+        writing.stages.iter().for_each(|(stage, total_bytes)| self.ui.begin(stage, *total_bytes));
+        self.ui.advance(writing.done);
+    }
+}
+
+impl Progress for Behind<'_> {
+    fn begin(&self, stage: &'static str, total_bytes: u64) {
+        let mut writing = self.writing();
+        writing.stages.push((stage, total_bytes));
+        writing.done = 0;
+        if writing.shown {
+            self.ui.begin(stage, total_bytes);
+        }
+    }
+    fn advance(&self, bytes: u64) {
+        let mut writing = self.writing();
+        writing.done = writing.done.saturating_add(bytes);
+        if writing.shown {
+            self.ui.advance(bytes);
+        }
+    }
     fn step(&self, step: Step, path: &Path) {
         self.ui.step(step, path);
     }
@@ -41,21 +86,24 @@ pub fn beside<W: Send, V>(
     verify: impl FnOnce() -> Result<V>,
 ) -> Result<(W, V)> {
     let refused = AtomicBool::new(false);
+    let progress = &Behind::new(&context.ui, &refused);
     std::thread::scope(|scope| {
         let (tell, told) = std::sync::mpsc::channel();
-        let progress = Unreported { ui: &context.ui, refused: &refused };
         let writer = scope.spawn(move || {
             let settled: Settled<'_> = Box::new(move || match told.recv() {
                 Ok(()) => input.settle().map_err(io::Error::other),
-                Err(_) => Err(io::Error::other("it is damaged")),
+                Err(_) => Err(io::Error::other("the input is damaged")),
             });
-            write(&progress, settled)
+            write(progress, settled)
         });
         let verified = verify();
         refused.store(verified.is_err(), Ordering::Relaxed);
         match &verified {
-            // A writer that failed already listens no more.
-            Ok(_) => drop(tell.send(())),
+            Ok(_) => {
+                progress.show();
+                // A writer that failed already listens no more.
+                let _ = tell.send(());
+            }
             Err(_) => drop(tell),
         }
         let written = writer.join().map_err(|_| anyhow!("the writing thread stopped"))?;

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
     datadir::Kind,
+    finding::counted,
     mvcc::{Cut, KeySpace},
     progress::Progress,
     rewrite::Rewrite,
@@ -18,8 +19,9 @@ use super::{
     Context,
     beside::{Settled, beside},
     restore::RemovedJson,
-    save::{dry, free_file, judge, read_back, say},
+    save::{dry, judge, read_back, say},
     scratch::scratch,
+    target::{name_replaced, target},
 };
 use crate::{
     args::{Compact, Format},
@@ -33,6 +35,7 @@ use crate::{
 struct Json {
     dry_run: bool,
     path: String,
+    replaced: bool,
     kind: &'static str,
     bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,17 +50,17 @@ struct Json {
 
 /// Verifies the source, writes the new file beside its target, reads it back, renames it.
 pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
-    if args.out == Path::new("-") {
-        return Err(anyhow!(
-            "name the file to write; `save --compact` writes a snapshot to standard output"
-        ));
-    }
-    free_file(context, &args.path, &args.reading, &args.out)?;
+    let sources = [Some(args.path.as_path()), args.reading.wal_dir.as_deref()];
+    let sources: Vec<&Path> = sources.into_iter().flatten().collect();
+    let target = target(context, &sources, &args.out)?;
+    let file = target
+        .require_file()
+        .context("`save --compact` writes a snapshot into a stream, this command does not")?;
     let input = Input::open(context, &args.path, &args.reading)?;
     input.whole()?;
     let db = input.db()?;
-    let scratch = if args.dry_run { None } else { scratch(Some(&args.out)) };
-    let judge = || judge(context, &args.path, &input, scratch.as_ref());
+    let scratch = if args.dry_run { None } else { scratch(Some(file)) };
+    let judge = || judge(context, &args.path, &input, scratch.as_ref()).map(|_| ());
     // A cut looks at records at once; without one, what is written is verified while it is written.
     if args.compaction.is_some() || args.dry_run {
         judge()?;
@@ -80,7 +83,7 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
         None => Rewrite::new(db),
     };
     let compact_revision = args.compaction.unwrap_or(space.compact_revision());
-    let on = Filesystem::of(&args.out);
+    let on = Filesystem::of(file);
     let written = if args.dry_run {
         let measured = rewrite.measure(&context.ui).map_err(snapshot::Error::from)?;
         Compacted {
@@ -103,6 +106,7 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
         beside(context, &input, write, verify)?.0?
     };
     say(context, &input, &args.reading);
+    name_replaced(context, &target, args.dry_run);
     let files = [(args.out.clone(), written.bytes)];
     let needed = Space::of([(&on, written.bytes)]);
     if args.dry_run {
@@ -124,11 +128,11 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
     let text = match context.global.format {
         Format::Simple => {
             let mut text = format!(
-                "{} {} of {} before, {} records left out, to {}\n",
+                "{} {} of {} before, {} left out, to {}\n",
                 if args.dry_run { "would write" } else { "wrote" },
                 output::bytes(written.bytes),
                 output::bytes(source_bytes),
-                written.records_removed,
+                counted(written.records_removed, "record"),
                 output::escape(&path)
             );
             if args.dry_run {
@@ -141,6 +145,7 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
         Format::Json => output::json(&Json {
             dry_run: args.dry_run,
             path,
+            replaced: target.replaces(),
             kind,
             bytes: written.bytes,
             sha256: written.digest.map(|digest| digest.to_string()),

@@ -38,18 +38,15 @@ pub fn run(context: &Context) -> Result<Answer> {
     step(&mut text, &format!("etcdsnap info {data}"), &info::run(context, &input())?);
     step(&mut text, &format!("etcdsnap verify {data}"), &verify::run(context, &inputs(&data_dir))?);
     let save = Save {
-        data_dir: data_dir.clone(),
-        out: snapshot.clone(),
+        first: data_dir.clone(),
+        second: Some(snapshot.clone()),
+        data_dir: None,
         compact: false,
         read_back: false,
         dry_run: false,
         reading: now(),
     };
-    step(
-        &mut text,
-        &format!("etcdsnap save --data-dir {data} {backup}"),
-        &save::run(context, &save)?,
-    );
+    step(&mut text, &format!("etcdsnap save {data} {backup}"), &save::run(context, &save)?);
     let verified = verify::run(context, &inputs(&snapshot))?;
     step(&mut text, &format!("etcdsnap verify {backup}"), &verified);
     step(

@@ -27,6 +27,7 @@ mod salvage;
 mod save;
 mod scratch;
 mod status;
+mod target;
 mod told;
 mod top;
 mod verify;
@@ -53,8 +54,6 @@ use crate::{
     output,
     ui::Ui,
 };
-
-pub use restore::line;
 
 /// What every command is given.
 pub struct Context {
@@ -128,13 +127,16 @@ pub fn pool(threads: Option<u16>) -> Result<rayon::ThreadPool> {
 pub fn run(arguments: Arguments) -> Result<Answer> {
     let ui = Ui::new(arguments.global.progress, arguments.global.quiet);
     ui.catch_signals()?;
+    let note = arguments.connection.decide(&arguments.command)?;
     let context = Context {
         global: arguments.global,
         ui,
         lacking: AtomicBool::new(false),
         committed: Mutex::default(),
     };
+    note.iter().for_each(|note| context.warn(note));
     let mut answer = answer(&context, arguments.command)?;
+    context.ui.complete();
     if context.lacking.load(Ordering::Relaxed) {
         answer.exit = answer.exit.max(Exit::Damage);
     }

@@ -1,11 +1,11 @@
 //! `redact`: a copy to share, without values.
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::{fs::File, io::Read as _};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use etcdsnap_engine::{
     datadir::Kind,
-    finding::Finding,
+    finding::{Finding, counted},
     redact::{Error, KeyMap, Keys, Redacted, redact_file},
     staging::{Filesystem, Space},
 };
@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::{
     Context,
-    save::{dry, free_file},
+    save::dry,
+    target::{file_target, name_replaced},
 };
 use crate::{
     args::{Format, Reading, Redact},
@@ -27,6 +28,7 @@ use crate::{
 struct Json<'a> {
     dry_run: bool,
     path: String,
+    replaced: bool,
     kind: &'static str,
     bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,14 +49,11 @@ struct Json<'a> {
 
 /// Renders the copy beside its target, verifies it, compares what is found in both, renames it.
 pub fn run(context: &Context, args: &Redact) -> Result<Answer> {
-    if args.out == Path::new("-") {
-        return Err(anyhow!("name the file to write: it is read back before it gets its name"));
-    }
     let reading = Reading { no_wal: true, ..Reading::default() };
-    free_file(context, &args.path, &reading, &args.out)?;
+    let to = file_target(context, &[&args.path], &args.out)?;
     let keys = keys(args)?;
     let input = Input::open(context, &args.path, &reading)?;
-    let on = Filesystem::of(&args.out);
+    let on = Filesystem::of(to.require_file()?);
     let target = (!args.dry_run).then_some(args.out.as_path());
     let settled = || input.settle().map_err(std::io::Error::other);
     let access = Input::access(context)?;
@@ -68,8 +67,10 @@ pub fn run(context: &Context, args: &Redact) -> Result<Answer> {
         needed.iter().try_for_each(Space::check).context("nothing was written")?;
     }
     say(context, args, &input, &redacted);
+    name_replaced(context, &to, args.dry_run);
     let exit = if redacted.damaged { Exit::Damage } else { Exit::Sound };
-    Ok(Answer::new(render(context.global.format, args, &input, &redacted, &needed)?, exit))
+    let text = render(context.global.format, args, &input, &redacted, &needed, to.replaces())?;
+    Ok(Answer::new(text, exit))
 }
 
 fn keys(args: &Redact) -> Result<Keys> {
@@ -108,8 +109,8 @@ fn say(context: &Context, args: &Redact, input: &Input, redacted: &Redacted) {
             .collect();
         let more = if redacted.blanked.len() > 5 { ", …" } else { "" };
         context.warn(&format!(
-            "note: {} pages were not understood and are blanked: {}{more}",
-            redacted.blanked_pages,
+            "note: {} not understood and blanked: {}{more}",
+            counted(redacted.blanked_pages, "page"),
             ranges.join(", ")
         ));
     }
@@ -134,6 +135,7 @@ fn render(
     input: &Input,
     redacted: &Redacted,
     needed: &[Space],
+    replaced: bool,
 ) -> Result<String> {
     let files = [(args.out.clone(), redacted.bytes)];
     let path = args.out.display().to_string();
@@ -156,7 +158,9 @@ fn render(
         Format::Simple => {
             let findings = match (redacted.findings.len(), is_same(redacted)) {
                 (0, true) => "sound as the original".to_owned(),
-                (count, true) => format!("with the same {count} findings as the original"),
+                (count, true) => {
+                    format!("with the same {} as the original", counted(count as u64, "finding"))
+                }
                 _ => "whose findings differ from the original's".to_owned(),
             };
             format!(
@@ -173,6 +177,7 @@ fn render(
             output::json(&Json {
                 dry_run: args.dry_run,
                 path,
+                replaced,
                 kind,
                 bytes: redacted.bytes,
                 sha256,

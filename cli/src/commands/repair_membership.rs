@@ -1,14 +1,16 @@
 //! `repair-membership`: a data dir whose db lists the members that raft has.
 
+use std::path::Path;
+
 use anyhow::Result;
 use etcdsnap_engine::mend::membership::{Change, Plan};
 use serde::Serialize;
 
-use super::{Context, save::name_remains};
+use super::{Context, target::new_directory};
 use crate::{
     args::{Format, RepairMembership},
     exit::{Answer, Exit},
-    input::{Input, apart},
+    input::Input,
     output::{self, Table, escape},
 };
 
@@ -29,14 +31,15 @@ struct ChangeJson {
 
 /// Compares, writes unless nothing is wrong or it is a dry run, and says what was wrong.
 pub fn run(context: &Context, args: &RepairMembership) -> Result<Answer> {
-    apart(&args.path, &args.out)?;
-    name_remains(context, &args.out);
+    let sources = [Some(args.path.as_path()), args.reading.wal_dir.as_deref()];
+    let sources: Vec<&Path> = sources.into_iter().flatten().collect();
+    let out = new_directory(context, &sources, &args.out)?;
     let options = args.reading.options(Input::access(context)?);
     let plan = Plan::new(&args.path, &options, &context.ui)?;
     let changes: Vec<ChangeJson> = plan.changes().iter().map(json).collect();
     let write = !args.dry_run && !changes.is_empty();
     if write {
-        plan.write(&args.out)?;
+        plan.write(&out)?;
     }
     let path = args.out.display().to_string();
     let text = match context.global.format {

@@ -9,17 +9,25 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
     datadir,
-    finding::{Finding, Severity},
+    finding::{Finding, Severity, counted},
     limits::Limits,
     mvcc::{LeaseOrphans, Orphan, Prefixes},
+    progress::Progress,
     restore::{self, Contents, Options, Outcome, Plan, Prepared, Restoring, Target, warnings},
-    schema::Store,
-    snapshot::{Image, Trailer, verify_with_scratch},
+    schema::{Store, members},
+    shell,
+    snapshot::{Image, Trailer, Verification, verify_with_scratch},
     staging::{Space, remains},
 };
 use serde::Serialize;
 
-use super::{Context, beside::beside, save::name_remains, scratch::scratch};
+use super::{
+    Context,
+    beside::{Settled, beside},
+    save::{Applied, DRY_RUN},
+    scratch::scratch,
+    target::{directory, name_remains},
+};
 use crate::{
     args::{Format, OrphanLeases, Restore},
     exit::{Answer, say},
@@ -38,8 +46,12 @@ struct Json<'a> {
     cluster_id: String,
     members: Vec<MemberJson<'a>>,
     revision: i64,
+    keys: u64,
     source_revision: i64,
     compact_revision: i64,
+    entries_replayed: u64,
+    entries_uncommitted: u64,
+    revision_committed: Option<i64>,
     verified: &'a str,
     removed: RemovedJson,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +110,9 @@ pub struct Done {
     plan: Plan,
     outcome: Outcome,
     verified: String,
+    /// Keys that exist in the result.
+    keys: u64,
+    applied: Applied,
     findings: Vec<Finding>,
     /// Each member's command line.
     start: Vec<Vec<String>>,
@@ -161,8 +176,10 @@ fn prefixes(flag: &str, given: &[std::ffi::OsString]) -> Result<Vec<Vec<u8>>> {
 
 /// Restores the input of `args` as `options` say.
 fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done> {
-    let targets = targets(options);
-    targets.iter().try_for_each(|target| apart(&args.path, target))?;
+    let targets = targets(options)?;
+    for source in [Some(&args.path), args.source_wal_dir.as_ref()].into_iter().flatten() {
+        targets.iter().try_for_each(|target| apart(source, target))?;
+    }
     targets.iter().for_each(|target| name_remains(context, target));
     let plan = Plan::new(options).with_context(|| half_done(&targets))?;
     plan.targets()
@@ -175,10 +192,8 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
     // What is copied as it stands can be copied while it is verified; a cut is made of what is known to be sound.
     let copied = plan.is_copy() && !args.dry_run;
     let scratch = if args.dry_run { None } else { scratch(targets.first().map(PathBuf::as_path)) };
-    let mut verified_as = None;
-    if !copied {
-        verified_as = Some(verified(context, &input, args.skip_hash_check, scratch.as_ref())?);
-    }
+    let verify = || verified(context, &input, args.skip_hash_check, scratch.as_ref());
+    let before = if copied { None } else { Some(verify()?) };
     let store = Store::new(db);
     let member = input
         .located()
@@ -191,7 +206,7 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
         Ok(prepared) => prepared,
         Err(error) => {
             // Damage is told in the words of who looks for it.
-            verified(context, &input, args.skip_hash_check, scratch.as_ref())?;
+            verify()?;
             return Err(told(error));
         }
     };
@@ -199,41 +214,47 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
     if member.is_some() && reading.no_wal {
         context.warn("note: the WAL was not applied: entries that the db does not contain yet are not restored");
     }
-    let outcome = if args.dry_run {
-        let outcome = prepared.outcome(&context.ui)?;
-        outcome.space.iter().try_for_each(Space::check).context("nothing was written")?;
-        input.settle()?;
-        outcome
-    } else if copied {
-        let (outcome, verified) = beside(
-            context,
-            &input,
-            |progress, settled| prepared.execute(progress, settled),
-            || verified(context, &input, args.skip_hash_check, scratch.as_ref()),
-        )?;
-        verified_as = Some(verified);
-        outcome?
-    } else {
-        prepared.execute(&context.ui, || input.settle().map_err(std::io::Error::other))?
+    let settled = || input.settle().map_err(std::io::Error::other);
+    let (outcome, (verified, live_keys)) = match before {
+        Some(verified) if args.dry_run => {
+            let outcome = prepared.outcome(&context.ui)?;
+            outcome.space.iter().try_for_each(Space::check).context("nothing was written")?;
+            input.settle()?;
+            (outcome, verified)
+        }
+        Some(verified) => (prepared.execute(&context.ui, settled)?, verified),
+        None => {
+            let execute =
+                |progress: &dyn Progress, settled: Settled<'_>| prepared.execute(progress, settled);
+            let (outcome, verified) = beside(context, &input, execute, verify)?;
+            (outcome?, verified)
+        }
     };
     let findings = warnings(&store, &plan, &outcome, origin)?;
     if context.global.format != Format::Simple {
         findings.iter().for_each(|finding| context.warn(&output::finding(finding)));
     }
-    let start = plan.members.iter().map(|one| start(one, options)).collect();
-    let verified = verified_as.unwrap_or_default();
-    Ok(Done { plan, outcome, verified, findings, start, dry_run: args.dry_run })
+    let start = restore::start(&plan, options, &outcome, &members::members(&store)?.records);
+    let keys = outcome.cut.keys_kept.unwrap_or(live_keys);
+    let (dry_run, applied) = (args.dry_run, Applied::of(&input));
+    Ok(Done { plan, outcome, verified, keys, applied, findings, start, dry_run })
 }
 
-/// Where things will appear, as far as that is known before anything is looked at.
-pub fn targets(options: &Options) -> Vec<PathBuf> {
+/// Where things will appear, as far as that is known before anything is looked at; links followed.
+///
+/// # Errors
+/// When a link must not be followed, and for `-`, which is no directory.
+pub fn targets(options: &Options) -> Result<Vec<PathBuf>> {
     match &options.target {
         Target::One { data_dir, wal_dir, .. } => {
+            let data_dir = directory(data_dir)?;
             let member = data_dir.join("member");
-            [data_dir.clone(), member].into_iter().chain(wal_dir.clone()).collect()
+            let wal_dir = wal_dir.as_deref().map(directory).transpose()?;
+            Ok([data_dir, member].into_iter().chain(wal_dir).collect())
         }
         Target::All { root, wal_root } => {
-            [root.clone()].into_iter().chain(wal_root.clone()).collect()
+            let roots = [Some(root.as_path()), wal_root.as_deref()];
+            roots.into_iter().flatten().map(directory).collect()
         }
     }
 }
@@ -280,14 +301,14 @@ fn told(error: restore::Error) -> anyhow::Error {
     )
 }
 
-/// Verifies the input and says what that covers; `scratch` keeps its memory small. The digest can be waived, structure
-/// never.
+/// Verifies the input; says what that covers, and how many keys exist. `scratch` keeps its memory small. The digest can
+/// be waived, structure never.
 fn verified(
     context: &Context,
     input: &Input,
     skip_hash_check: bool,
     scratch: Option<&File>,
-) -> Result<String> {
+) -> Result<(String, u64)> {
     let image = input.image();
     let image = if skip_hash_check { Image::without_trailer(image.database()) } else { image };
     let verification = verify_with_scratch(&image, Limits::default(), scratch, &context.ui)
@@ -301,7 +322,8 @@ fn verified(
         }
         return Err(restore::Error::Damaged { findings: verification.findings }.into());
     }
-    Ok(match (image.trailer(), skip_hash_check) {
+    let Verification { live_keys, .. } = verification;
+    let covered = match (image.trailer(), skip_hash_check) {
         (Trailer::Present(digest), _) => format!("sha256 {digest} and structure: every byte is as it was saved"),
         (_, true) => "structure only, the digest was waived: pages, key space, records and members are sound; \
                       changed values would go unnoticed"
@@ -309,41 +331,8 @@ fn verified(
         (_, false) => "structure only, there is no digest: pages, key space, records and members are sound; \
                        changed values, or a copy made while a server was writing, would go unnoticed"
             .to_owned(),
-    })
-}
-
-/// The command line that starts a member.
-pub fn start(one: &Restoring, options: &Options) -> Vec<String> {
-    let mut words = vec!["etcd".to_owned()];
-    let mut flag = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
-    let peers = one.member.peer_urls.join(",");
-    flag("--name", &one.member.name);
-    flag("--data-dir", &one.data_dir.display().to_string());
-    if let Some(wal_dir) = &one.wal_dir {
-        flag("--wal-dir", &wal_dir.display().to_string());
-    }
-    flag("--initial-advertise-peer-urls", &peers);
-    flag("--listen-peer-urls", &peers);
-    flag("--listen-client-urls", "http://localhost:2379");
-    flag("--advertise-client-urls", "http://localhost:2379");
-    flag("--initial-cluster", &options.initial_cluster);
-    flag("--initial-cluster-token", &options.initial_cluster_token);
-    words
-}
-
-/// A word as a shell takes it.
-fn quoted(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
-/// Words as a line for a shell.
-pub fn line(words: &[String]) -> String {
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    };
+    Ok((covered, live_keys.unwrap_or_default()))
 }
 
 /// The report.
@@ -382,15 +371,23 @@ fn simple(done: &Done) -> String {
         );
     }
     text += &format!("verified: {}\n", done.verified);
+    text += &format!(
+        "revision: {}\nkeys: {}\nsize: {} ({} bytes)\n",
+        outcome.revision,
+        done.keys,
+        output::bytes(outcome.db_bytes),
+        outcome.db_bytes
+    );
+    text += &done.applied.line();
     let removed = removed(outcome);
-    for (count, what) in [
-        (removed.records, "records, history included"),
-        (removed.keys, "keys"),
-        (removed.leases, "leases that have no key any more"),
-        (removed.alarms, "alarms"),
+    for (count, what, more) in [
+        (removed.records, "record", ", history included"),
+        (removed.keys, "key", ""),
+        (removed.leases, "lease", ", of which no key is left"),
+        (removed.alarms, "alarm", ""),
     ] {
         if count > 0 {
-            text += &format!("left out: {count} {what}\n");
+            text += &format!("left out: {}{more}\n", counted(count, what));
         }
     }
     for finding in &done.findings {
@@ -402,10 +399,13 @@ fn simple(done: &Done) -> String {
     let them = if plan.members.len() == 1 { "it" } else { "each" };
     text += &format!("start {them} with:\n");
     for (_, start) in done.members() {
-        text += &format!("  {}\n", escape(&line(start)));
+        text += &format!("  {}\n", shell::line(start));
+    }
+    if done.start.iter().flatten().any(|word| word.starts_with("/path/to/")) {
+        text += "put the member's own certificates in place of /path/to/...\n";
     }
     if done.dry_run {
-        text += "nothing was written: this was a dry run\n";
+        text += DRY_RUN;
     }
     text
 }
@@ -422,7 +422,7 @@ fn rows(done: &Done, one: &Restoring, start: &[String]) -> Vec<(&'static str, St
         ("Revision", done.outcome.revision.to_string()),
         ("Records left out", removed.records.to_string()),
         ("Verified", done.verified.clone()),
-        ("Start", escape(&line(start))),
+        ("Start", shell::line(start)),
     ]
 }
 
@@ -463,8 +463,12 @@ fn json(done: &Done) -> Json<'_> {
             })
             .collect(),
         revision: outcome.revision,
+        keys: done.keys,
         source_revision: outcome.source_revision,
         compact_revision: outcome.compact_revision,
+        entries_replayed: done.applied.entries.unwrap_or_default(),
+        entries_uncommitted: done.applied.committed.entries_uncommitted,
+        revision_committed: done.applied.committed.revision_committed,
         verified: &done.verified,
         removed: removed(outcome),
         orphan_leases: (!orphans.is_empty()).then(|| OrphansJson {

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -11,10 +12,13 @@ use etcdsnap_engine::{
     bulk::ReadBack,
     finding::Severity,
     limits::Limits,
+    member::Committed,
+    mvcc::KeySpace,
     progress::Progress,
     rewrite::Rewrite,
-    snapshot::{self, Digest, Form, verify_with_scratch},
-    staging::{Filesystem, Space, remains},
+    schema::Store,
+    snapshot::{self, Digest, Form, Verification, verify_with_scratch},
+    staging::{Filesystem, Space, Target},
 };
 use serde::Serialize;
 
@@ -22,11 +26,12 @@ use super::{
     Context,
     beside::{Settled, beside},
     scratch::scratch,
+    target::{name_replaced, target},
 };
 use crate::{
     args::{Format, Reading, Save},
     exit::Answer,
-    input::{Input, apart},
+    input::Input,
     output::{self, PlannedJson, Table},
 };
 
@@ -35,11 +40,16 @@ use crate::{
 struct Json {
     dry_run: bool,
     path: String,
+    replaced: bool,
     bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+    revision: i64,
+    keys: u64,
     wal_applied: bool,
     entries_replayed: u64,
+    entries_uncommitted: u64,
+    revision_committed: Option<i64>,
     #[serde(flatten)]
     planned: PlannedJson,
 }
@@ -49,29 +59,63 @@ struct Done {
     bytes: u64,
     digest: Option<Digest>,
     space: Vec<Space>,
-    /// How many entries of the WAL are in it, where the WAL was applied.
-    applied: Option<u64>,
+    /// The store's revision.
+    revision: i64,
+    /// Keys that exist.
+    keys: u64,
+    /// What was applied of the WAL.
+    applied: Applied,
+}
+
+/// What of a WAL is in a state.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    /// Entries that were applied to the db; `None` where no WAL was.
+    pub entries: Option<u64>,
+    /// How much of the state is known to be committed.
+    pub committed: Committed,
+}
+
+impl Applied {
+    /// Of `input`, as it was opened.
+    pub fn of(input: &Input) -> Self {
+        let entries = input.report().map(|report| report.applied);
+        Self { entries, committed: input.committed() }
+    }
+
+    /// A line for people.
+    pub fn line(self) -> String {
+        match self.entries {
+            None => "WAL entries applied: none, no WAL was read\n".to_owned(),
+            Some(entries) => format!(
+                "WAL entries applied: {entries}; not known to be committed: {}\n",
+                self.committed.entries_uncommitted
+            ),
+        }
+    }
 }
 
 /// Verifies the source, writes the snapshot beside its target, reads it back, renames it.
 pub fn run(context: &Context, args: &Save) -> Result<Answer> {
-    let to_stdout = args.out == Path::new("-");
-    if to_stdout && args.dry_run {
+    let (source, out) = (args.source()?, args.out());
+    let sources = [Some(source), args.reading.wal_dir.as_deref()];
+    let sources: Vec<&Path> = sources.into_iter().flatten().collect();
+    let target = target(context, &sources, out)?;
+    if target.is_standard_output() && args.dry_run {
         return Err(anyhow!("--dry-run: standard output takes no plan; name the file to write"));
     }
-    if !to_stdout {
-        free_file(context, &args.data_dir, &args.reading, &args.out)?;
-    }
-    let done = save(context, args, (!to_stdout).then_some(args.out.as_path()))?;
-    if to_stdout {
+    // Whoever reads a FIFO is told by its end that nothing comes, also when the input is refused.
+    let stream = if args.dry_run { None } else { target.open(&|| context.ui.interrupted())? };
+    let done = save(context, args, source, &target, stream)?;
+    name_replaced(context, &target, args.dry_run);
+    if target.is_standard_output() {
         return Ok(Answer::sound(String::new()));
     }
-    let path = args.out.display().to_string();
-    let files = [(args.out.clone(), done.bytes)];
+    let path = out.display().to_string();
+    let files = [(out.to_path_buf(), done.bytes)];
     let sha256 = done.digest.map(|digest| digest.to_string());
     let text = match context.global.format {
-        Format::Simple if args.dry_run => dry(&files, &done.space),
-        Format::Simple => format!("Snapshot saved at {}\n", output::escape(&path)),
+        Format::Simple => simple(args, &done, &path, &files),
         Format::Table => {
             let mut table = Table::new(&["PATH", "SIZE", "SHA256"]);
             table.row(vec![
@@ -89,40 +133,51 @@ pub fn run(context: &Context, args: &Save) -> Result<Answer> {
         Format::Json => output::json(&Json {
             dry_run: args.dry_run,
             path,
+            replaced: target.replaces(),
             bytes: done.bytes,
             sha256,
-            wal_applied: done.applied.is_some(),
-            entries_replayed: done.applied.unwrap_or_default(),
+            revision: done.revision,
+            keys: done.keys,
+            wal_applied: done.applied.entries.is_some(),
+            entries_replayed: done.applied.entries.unwrap_or_default(),
+            entries_uncommitted: done.applied.committed.entries_uncommitted,
+            revision_committed: done.applied.committed.revision_committed,
             planned: PlannedJson::new(&files, &done.space),
         })?,
     };
     Ok(Answer::sound(text))
 }
 
+/// What people are told; the first line is etcdctl's.
+fn simple(args: &Save, done: &Done, path: &str, files: &[(PathBuf, u64)]) -> String {
+    let mut text = if args.dry_run {
+        output::planned(files, &done.space)
+    } else {
+        format!("Snapshot saved at {}\n", output::escape(path))
+    };
+    text += &format!(
+        "revision: {}\nkeys: {}\nsize: {} ({} bytes)\n",
+        done.revision,
+        done.keys,
+        output::bytes(done.bytes),
+        done.bytes
+    );
+    if let Some(digest) = &done.digest {
+        text += &format!("sha256: {digest}\n");
+    }
+    text += &done.applied.line();
+    if args.dry_run {
+        text += DRY_RUN;
+    }
+    text
+}
+
+/// The end of what a dry run says.
+pub const DRY_RUN: &str = "nothing was written: this was a dry run\n";
+
 /// What a dry run says to people.
 pub fn dry(files: &[(PathBuf, u64)], space: &[Space]) -> String {
-    output::planned(files, space) + "nothing was written: this was a dry run\n"
-}
-
-/// Makes sure that `out` can be a file made from `source`, and names what killed runs left beside it.
-pub fn free_file(context: &Context, source: &Path, reading: &Reading, out: &Path) -> Result<()> {
-    apart(source, out)?;
-    reading.wal_dir.iter().try_for_each(|wal_dir| apart(wal_dir, out))?;
-    name_remains(context, out);
-    if out.is_dir() {
-        return Err(anyhow!("{} is a directory; name the file to write", out.display()));
-    }
-    Ok(())
-}
-
-/// Says what killed runs left beside `target`.
-pub fn name_remains(context: &Context, target: &Path) {
-    for path in remains(target) {
-        let shown = path.display();
-        context.warn(&format!(
-            "warning: {shown} was left by a run that was killed; remove it with: rm -r -- '{shown}'"
-        ));
-    }
+    output::planned(files, space) + DRY_RUN
 }
 
 /// How much is read back of what is written.
@@ -131,7 +186,12 @@ pub fn read_back(all: bool) -> ReadBack {
 }
 
 /// Verifies the database of `input`, which is at `path`; `scratch` keeps its memory small.
-pub fn judge(context: &Context, path: &Path, input: &Input, scratch: Option<&File>) -> Result<()> {
+pub fn judge(
+    context: &Context,
+    path: &Path,
+    input: &Input,
+    scratch: Option<&File>,
+) -> Result<Verification> {
     input.db()?;
     let verification = verify_with_scratch(&input.image(), Limits::default(), scratch, &context.ui)
         .map_err(|error| input.explain(error))?;
@@ -141,7 +201,7 @@ pub fn judge(context: &Context, path: &Path, input: &Input, scratch: Option<&Fil
         context.warn(&output::finding(finding));
     }
     if verification.is_sound() {
-        return Ok(());
+        return Ok(verification);
     }
     let findings = verification.findings;
     Err(anyhow::Error::new(snapshot::Error::Damaged { findings })
@@ -156,51 +216,57 @@ pub fn say(context: &Context, input: &Input, reading: &Reading) {
     context.say_replayed(input);
 }
 
-/// Saves the database behind the source to a file, or to standard output.
-fn save(context: &Context, args: &Save, target: Option<&Path>) -> Result<Done> {
-    let input = Input::open(context, &args.data_dir, &args.reading)?;
+/// Saves the database behind `source` to the target's file, or to the stream that was opened of it.
+fn save(
+    context: &Context,
+    args: &Save,
+    source: &Path,
+    target: &Target,
+    stream: Option<File>,
+) -> Result<Done> {
+    let input = Input::open(context, source, &args.reading)?;
     input.whole()?;
     let db = input.db()?;
-    let on = target.map(Filesystem::of);
-    if let (Some(target), false) = (target, args.dry_run) {
+    let on = target.file().map(Filesystem::of);
+    let scratch = if args.dry_run { None } else { scratch(target.file()) };
+    let judge = || judge(context, source, &input, scratch.as_ref());
+    let (verified, bytes, digest) = if args.dry_run {
+        (judge()?, length(context, &db, args.compact)?, None)
+    } else if let Some(stream) = stream {
+        // What has gone into a stream cannot be taken back.
+        let verified = judge()?;
+        let written = write_stream(context, &db, args.compact, stream);
+        let (bytes, digest) = written.with_context(|| target.given().display().to_string())?;
+        input.settle()?;
+        (verified, bytes, digest)
+    } else {
         let write = |progress: &dyn Progress, settled: Settled<'_>| -> Result<_, snapshot::Error> {
-            let back = read_back(args.read_back);
+            let (out, back) = (target.given(), read_back(args.read_back));
             if args.compact {
                 let rewrite = Rewrite::new(db);
                 let form = Form::Snapshot;
-                let written =
-                    snapshot::compact_file(&rewrite, form, target, back, progress, settled)?;
+                let written = snapshot::compact_file(&rewrite, form, out, back, progress, settled)?;
                 return Ok((written.bytes, written.digest));
             }
             let known = snapshot::carried_digest(&input.image(), &db);
-            let written = snapshot::save_file(&db, known, target, back, progress, settled)?;
+            let written = snapshot::save_file(&db, known, out, back, progress, settled)?;
             Ok((written.bytes, Some(written.digest)))
         };
-        let scratch = scratch(Some(target));
-        let verify = || judge(context, &args.data_dir, &input, scratch.as_ref());
-        let (bytes, digest) = beside(context, &input, write, verify)?.0?;
-        say(context, &input, &args.reading);
-        let space = Space::of(on.iter().map(|on| (on, bytes)));
-        let applied = input.report().map(|report| report.applied);
-        return Ok(Done { bytes, digest, space, applied });
-    }
-    let scratch = if args.dry_run { None } else { scratch(None) };
-    judge(context, &args.data_dir, &input, scratch.as_ref())?;
-    say(context, &input, &args.reading);
-    let (bytes, digest) = match target {
-        Some(_) => (length(context, &db, args.compact)?, None),
-        None => {
-            let written = write_stream(context, &db, args.compact).context("standard output")?;
-            input.settle()?;
-            written
-        }
+        let (written, verified) = beside(context, &input, write, judge)?;
+        let (bytes, digest) = written?;
+        (verified, bytes, digest)
     };
+    say(context, &input, &args.reading);
     let space = Space::of(on.iter().map(|on| (on, bytes)));
     if args.dry_run {
         space.iter().try_for_each(Space::check).context("nothing was written")?;
+    }
+    let revision = KeySpace::open(&Store::new(db))?.current_revision();
+    if args.dry_run {
         input.settle()?;
     }
-    Ok(Done { bytes, digest, space, applied: input.report().map(|report| report.applied) })
+    let keys = verified.live_keys.unwrap_or_default();
+    Ok(Done { bytes, digest, space, revision, keys, applied: Applied::of(&input) })
 }
 
 fn length(context: &Context, db: &Db<'_>, compact: bool) -> Result<u64> {
@@ -215,8 +281,8 @@ fn write_stream(
     context: &Context,
     db: &Db<'_>,
     compact: bool,
+    mut out: impl Write,
 ) -> Result<(u64, Option<Digest>), snapshot::Error> {
-    let mut out = std::io::stdout();
     if compact {
         let written = snapshot::compact_stream(&Rewrite::new(*db), &mut out, &context.ui)?;
         return Ok((written.bytes, written.digest));

@@ -62,6 +62,7 @@ mod run;
 mod salvaged;
 mod saving;
 mod server;
+mod starts;
 mod steward;
 mod story;
 mod suite;
@@ -89,6 +90,7 @@ fn main() {
     planned::trials(&mut suite);
     places::trials(&mut suite);
     told::trials(&mut suite);
+    starts::trials(&mut suite);
     damage::trials(&mut suite);
     unchanged::trials(&mut suite);
     locked::trials(&mut suite);

@@ -246,7 +246,7 @@ fn cleared_alarms(dir: &Path) -> Result<()> {
         let ran = done(ours::restore(&snapshot, &flags, more)?)?;
         let told = ran.stdout_text();
         ensure!(told.contains("NOSPACE") != writes, "{ran}");
-        ensure!(told.contains("left out: 1 alarms") == writes, "{ran}");
+        ensure!(told.contains("left out: 1 alarm\n") == writes, "{ran}");
         let member = Member::start(boot::spec(line, &flags))?;
         let put = json!({"key": key(b"k"), "value": key(b"v")});
         match member.gateway().send("kv/put", &put)? {

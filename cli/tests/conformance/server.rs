@@ -108,13 +108,23 @@ impl Member {
         Self::spawn_command(spec, client_url, command)
     }
 
-    /// Starts the process with exactly these arguments, but for etcd's default client address,
-    /// which gives way to a free one.
+    /// Starts the process with these arguments, but for the client addresses, which give way to a free
+    /// one: another member of the same data may run beside it.
     pub fn spawn_as_told(spec: Spec, arguments: &[String]) -> Result<Self> {
         let client_url = free_url()?;
+        let mut arguments = arguments.to_vec();
+        for at in 1..arguments.len() {
+            if arguments[at - 1].ends_with("-client-urls") {
+                arguments[at].clone_from(&client_url);
+            }
+        }
+        Self::spawn_exactly(spec, client_url, &arguments)
+    }
+
+    /// Starts the process with exactly these arguments, by which it serves clients at `client_url`.
+    pub fn spawn_exactly(spec: Spec, client_url: String, arguments: &[String]) -> Result<Self> {
         let mut command = program(spec.line)?;
-        command
-            .args(arguments.iter().map(|word| word.replace("http://localhost:2379", &client_url)));
+        command.args(arguments);
         Self::spawn_command(spec, client_url, command)
     }
 

@@ -9,6 +9,7 @@ mod golden;
 mod inside;
 mod mending;
 mod odd_dirs;
+mod outputs;
 mod places;
 mod redacting;
 mod reporting;

@@ -101,7 +101,7 @@ fn a_plan_tells_people_what_would_be_done() {
         "would restore member a",
         "would restore member b",
         "left out: 46 keys",
-        "left out: 1 leases",
+        "left out: 1 lease,",
         "no key begins with /nothing/",
         "root/b/member/snap/db",
         "64 MB",

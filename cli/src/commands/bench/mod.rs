@@ -25,7 +25,10 @@ use self::{
     measure::Measured,
     server::Server,
 };
-use super::Context;
+use super::{
+    Context,
+    target::{file_target, name_replaced},
+};
 use crate::{
     args::{Bench, Format, Reading},
     exit::{Answer, Exit, fail_code, say},
@@ -108,11 +111,15 @@ impl From<Measured> for FiguresJson {
 pub fn run(context: &Context, args: &Bench) -> Result<Answer> {
     if let Some(target) = &args.make {
         let size = args.size.first().copied().unwrap_or(DEFAULT_SIZE);
+        let to = file_target(context, &[], target)?;
         let bytes = make(context, args, size, target)?;
-        let shown = output::escape(&target.display().to_string());
+        name_replaced(context, &to, false);
+        let (shown, replaced) = (target.display().to_string(), to.replaces());
         return Ok(Answer::sound(match context.global.format {
-            Format::Json => output::json(&serde_json::json!({"path": shown, "bytes": bytes}))?,
-            _ => format!("made {} of {}\n", shown, output::bytes(bytes)),
+            Format::Json => output::json(
+                &serde_json::json!({"path": shown, "replaced": replaced, "bytes": bytes}),
+            )?,
+            _ => format!("made {} of {}\n", output::escape(&shown), output::bytes(bytes)),
         }));
     }
     let unknown = args.job.iter().find(|job| !NAMES.contains(&job.as_str()));

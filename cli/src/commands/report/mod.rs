@@ -23,13 +23,14 @@ use anyhow::{Context as _, Result};
 use etcdsnap_engine::{
     finding::Severity,
     progress::{Progress as _, Step},
-    staging::{Filesystem, IoError, Space, Stage},
+    staging::{Filesystem, IoError, Space, Stage, Target},
 };
 use serde::Serialize;
 
 use super::{
     Context,
-    save::{dry, free_file},
+    save::dry,
+    target::{name_replaced, target},
 };
 use crate::{
     args::{Format, Report},
@@ -43,6 +44,7 @@ use crate::{
 struct Json {
     dry_run: bool,
     path: String,
+    replaced: bool,
     bytes: u64,
     sound: bool,
     findings: usize,
@@ -63,10 +65,10 @@ struct Made {
 
 /// Reads, writes the page beside its target, renames it.
 pub fn run(context: &Context, args: &Report) -> Result<Answer> {
-    let to_stdout = args.out == Path::new("-");
-    if !to_stdout {
-        free_file(context, &args.input.path, &args.input.reading, &args.out)?;
-    }
+    let sources = [Some(args.input.path.as_path()), args.input.reading.wal_dir.as_deref()];
+    let sources: Vec<&Path> = sources.into_iter().flatten().collect();
+    let target = target(context, &sources, &args.out)?;
+    let stream = if args.dry_run { None } else { target.open(&|| context.ui.interrupted())? };
     let now = now()?;
     let made = ask(context, &args.input.path, &args.input.reading, |input| {
         let facts = gather::gather(context, input)?;
@@ -81,16 +83,19 @@ pub fn run(context: &Context, args: &Report) -> Result<Answer> {
         })
     })?;
     let exit = if made.sound { Exit::Sound } else { Exit::Damage };
-    if to_stdout {
-        return Ok(Answer::new(made.html, exit));
-    }
-    let bytes = made.html.len() as u64;
-    let space = Space::of([(&Filesystem::of(&args.out), bytes)]);
+    let html = made.html.as_bytes();
+    let on = target.file().map(Filesystem::of);
+    let space = Space::of(on.iter().map(|on| (on, html.len() as u64)));
     space.iter().try_for_each(Space::check)?;
-    if !args.dry_run {
-        write(context, &args.out, made.html.as_bytes())?;
+    match stream {
+        _ if target.is_standard_output() => return Ok(Answer::new(made.html, exit)),
+        Some(mut stream) => stream.write_all(html).map_err(IoError::at("write", &args.out))?,
+        None if args.dry_run => {}
+        None => write(context, &target, html)?,
     }
-    Ok(Answer::new(render(context.global.format, args, &made, &space)?, exit))
+    name_replaced(context, &target, args.dry_run);
+    let text = render(context.global.format, args, &made, &space, target.replaces())?;
+    Ok(Answer::new(text, exit))
 }
 
 /// The time, or the one that builds that must come out alike are given.
@@ -105,18 +110,24 @@ fn now() -> Result<SystemTime> {
     }
 }
 
-fn write(context: &Context, target: &Path, html: &[u8]) -> Result<()> {
-    context.ui.step(Step::Create, target);
-    let stage = Stage::file(target)?;
+fn write(context: &Context, target: &Target, html: &[u8]) -> Result<()> {
+    context.ui.step(Step::Create, target.given());
+    let stage = Stage::of(target)?;
     context.ui.step(Step::Write, stage.path());
     stage.handle().write_all(html).map_err(IoError::at("write", stage.path()))?;
     context.ui.step(Step::Sync, stage.path());
     stage.handle().sync_all().map_err(IoError::at("sync", stage.path()))?;
-    context.ui.step(Step::Rename, target);
+    context.ui.step(Step::Rename, target.given());
     Ok(stage.commit()?)
 }
 
-fn render(format: Format, args: &Report, made: &Made, space: &[Space]) -> Result<String> {
+fn render(
+    format: Format,
+    args: &Report,
+    made: &Made,
+    space: &[Space],
+    replaced: bool,
+) -> Result<String> {
     let path = args.out.display().to_string();
     let bytes = made.html.len() as u64;
     let files = [(args.out.clone(), bytes)];
@@ -140,6 +151,7 @@ fn render(format: Format, args: &Report, made: &Made, space: &[Space]) -> Result
         Format::Json => output::json(&Json {
             dry_run: args.dry_run,
             path,
+            replaced,
             bytes,
             sound: made.sound,
             findings: made.findings,

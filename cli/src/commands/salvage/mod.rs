@@ -17,14 +17,19 @@ use etcdsnap_engine::{
     limits::Limits,
     restore::{self, Contents, Options, Plan, Prepared, Restoring, Target},
     salvage::{self, Doubtful, Report, Salvage},
-    schema::Store,
+    schema::{Store, members},
     snapshot::{Image, verify},
     source::{FaultGuard, Source},
-    staging::{Filesystem, Space, Stage},
+    staging::{self, Filesystem, Space, Stage},
 };
 
 use self::wal::Applied;
-use super::{Context, restore::targets, save::name_remains, scratch::unnamed};
+use super::{
+    Context,
+    restore::targets,
+    scratch::unnamed,
+    target::{self, name_remains},
+};
 use crate::{
     args::{self, Reading},
     exit::{Answer, Exit},
@@ -36,6 +41,7 @@ use crate::{
 pub struct Done {
     dry_run: bool,
     output: PathBuf,
+    replaced: bool,
     report: Report,
     doubtful: Vec<Doubtful>,
     live_keys: u64,
@@ -65,29 +71,22 @@ impl Done {
 
 /// Reads what can be read, writes it, and says what is lost.
 pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
-    if args.output == Path::new("-") {
-        return Err(anyhow!(
-            "name the data dir or the .db to write: it is read back before it gets its name"
-        ));
-    }
     let is_db = args.output.extension().is_some_and(|extension| extension == "db");
     let options = options(args);
+    let mut file_target = None;
     let plan = if is_db {
         if let Some(flag) = of_a_data_dir(args) {
             return Err(anyhow!("{flag} is for a data dir; {} is a db", args.output.display()));
         }
-        apart(&args.path, &args.output)?;
-        name_remains(context, &args.output);
-        if args.output.is_dir() {
-            return Err(anyhow!(
-                "{} is a directory; name the file to write",
-                args.output.display()
-            ));
-        }
+        let sources = [Some(args.path.as_path()), args.source_wal_dir.as_deref()];
+        let sources: Vec<&Path> = sources.into_iter().flatten().collect();
+        file_target = Some(target::file_target(context, &sources, &args.output)?);
         None
     } else {
-        let targets = targets(&options);
-        targets.iter().try_for_each(|target| apart(&args.path, target))?;
+        let targets = targets(&options)?;
+        for source in [Some(&args.path), args.source_wal_dir.as_ref()].into_iter().flatten() {
+            targets.iter().try_for_each(|target| apart(source, target))?;
+        }
         targets.iter().for_each(|target| name_remains(context, target));
         Some(Plan::new(&options).context("nothing was written")?)
     };
@@ -102,7 +101,8 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
             args.path.display()
         ));
     }
-    let on = Filesystem::of(&args.output);
+    let file = file_target.as_ref().and_then(staging::Target::file);
+    let on = Filesystem::of(file.unwrap_or(&args.output));
     // What is saved is written once, and once more for each member.
     let files = 1 + plan.as_ref().map_or(0, |plan| plan.members.len());
     let needed = |bytes: u64| Space::of(std::iter::repeat_n((&on, bytes), files));
@@ -111,14 +111,14 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
         if args.dry_run { Ok(()) } else { checked().context("nothing was written") }
     };
     let mut staged = None;
-    let file = match (is_db, args.dry_run) {
-        (true, false) => {
-            let stage = Stage::file(&args.output)?;
+    let file = match (&file_target, args.dry_run) {
+        (Some(target), false) => {
+            let stage = Stage::of(target)?;
             let file = stage.handle().try_clone().context("open what is written")?;
             staged = Some(stage);
             file
         }
-        (false, false) => unnamed(&args.output)
+        (None, false) => unnamed(&args.output)
             .with_context(|| format!("make a temporary file for {}", args.output.display()))?,
         (_, true) => tempfile::tempfile().context("make a temporary file")?,
     };
@@ -135,6 +135,7 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     let mut done = Done {
         dry_run: args.dry_run,
         output: args.output.clone(),
+        replaced: false,
         report,
         doubtful,
         live_keys,
@@ -156,10 +157,11 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
             prepared.execute(&context.ui, settled)?
         };
         findings.extend(restore::warnings(&Store::new(db), &plan, &outcome, None)?);
+        let old = members::members(&Store::new(db))?.records;
+        done.start = restore::start(&plan, &options, &outcome, &old);
         done.revision = outcome.revision;
         done.compact_revision = outcome.compact_revision;
         done.files = outcome.files;
-        done.start = plan.members.iter().map(|one| super::restore::start(one, &options)).collect();
         done.plan = Some(plan);
     } else if let Some(stage) = staged {
         if done.wal.count() > 0 {
@@ -174,6 +176,8 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
         settled()?;
         stage.commit()?;
     }
+    file_target.iter().for_each(|target| target::name_replaced(context, target, args.dry_run));
+    done.replaced = file_target.is_some_and(|target| target.replaces());
     done.findings = findings;
     let exit = if done.is_whole() { Exit::Sound } else { Exit::Damage };
     let text = shown::render(context.global.format, &done)?;

@@ -5,13 +5,13 @@ use etcdsnap_engine::{
     bolt::{PageId, salvage::Sizing},
     salvage::{BucketFrom, Doubt, Hole, Tree},
     schema::Revision,
+    shell,
 };
 use serde::Serialize;
 
 use super::{Applied, Done};
 use crate::{
     args::Format,
-    commands::restore::line,
     output::{self, FindingJson, KeyJson, PlannedJson, Table, escape, for_terminal},
 };
 
@@ -23,6 +23,7 @@ const SHOWN: usize = 20;
 struct Json<'a> {
     dry_run: bool,
     output: String,
+    replaced: bool,
     kind: &'static str,
     whole: bool,
     revision: i64,
@@ -240,7 +241,7 @@ fn simple(done: &Done) -> String {
     if let Some(plan) = &done.plan {
         text += &format!("member ids are new, of cluster {}; start with:\n", plan.cluster.id);
         for (_, start) in done.members() {
-            text += &format!("  {}\n", escape(&line(start)));
+            text += &format!("  {}\n", shell::line(start));
         }
     }
     if done.dry_run {
@@ -376,6 +377,7 @@ fn json(done: &Done) -> Json<'_> {
     Json {
         dry_run: done.dry_run,
         output: done.output.display().to_string(),
+        replaced: done.replaced,
         kind: if done.plan.is_some() { "data-dir" } else { "db" },
         whole: done.is_whole(),
         revision: done.revision,
