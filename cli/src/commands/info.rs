@@ -4,6 +4,7 @@ use anyhow::Result;
 use etcdsnap_engine::{
     bolt::{check, freelist::Freelist},
     datadir::{self, RaftIdentity},
+    diagnose::log_findings,
     finding::{Finding, Place, Severity},
     mvcc::{KeyIndex, KeySpace, Scan},
     schema::{MetaRecords, Store, auth, members, small},
@@ -76,6 +77,16 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
         } else {
             Finding::warning("wal", Place::File, message)
         });
+    }
+    if input.not_replayed().is_none() {
+        let of_log = log_findings(input).into_iter();
+        // What of a log's end is uncertain is said of every answer.
+        let said = ["wal-damaged", "unsynced-wal"];
+        findings.extend(
+            of_log.filter(|finding| {
+                finding.severity != Severity::Note && !said.contains(&finding.code)
+            }),
+        );
     }
     if let Err(error) = Freelist::read(&db) {
         let message = format!("freelist: {error}; what is free is what the tree does not reach");

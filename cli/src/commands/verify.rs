@@ -8,6 +8,7 @@ use etcdsnap_engine::{
     finding::{Finding, Place, Severity},
     limits::Limits,
     snapshot::{Verification, verify},
+    wal::LogEnd,
 };
 use serde::Serialize;
 
@@ -110,12 +111,17 @@ fn wal(input: &Input) -> Option<(String, Vec<Finding>)> {
         (Some(first), Some(last)) => format!("entries {first} to {last}"),
         _ => "no entries".to_owned(),
     };
+    let checked = match &facts.end {
+        Some(LogEnd::Damaged(..)) => "damaged behind them",
+        _ => "every checksum right",
+    };
+    let segments = output::count(facts.segments as u64, "segment", "segments");
     let detail = match input.report() {
         Some(report) => format!(
-            "{} segments, {entries}, every checksum right; {} entries applied to the db",
-            facts.segments, report.applied
+            "{segments}, {entries}, {checked}; {} applied to the db",
+            output::count(report.applied, "entry", "entries")
         ),
-        None => format!("{} segments, {entries}; not applied to the db", facts.segments),
+        None => format!("{segments}, {entries}; not applied to the db"),
     };
     let findings = log_findings(input);
     Some((detail, findings))
