@@ -17,6 +17,8 @@ mod facts;
 mod gather;
 mod history;
 mod judge;
+#[cfg(test)]
+mod judged;
 mod recover;
 mod replace;
 mod roster;

@@ -1,0 +1,103 @@
+//! Answers over made-up members. The danger: a command that starts what must not start, or that cannot be pasted.
+
+use super::{Answer, Conf, Contents, Facts, Gathered, LogFacts, Mark, StateFacts, Survey, judge};
+use crate::{
+    diagnose::{Diagnosis, Verdict, Way},
+    ids::{ClusterId, MemberId},
+    schema::members::Member,
+};
+
+/// A member of three whose log has the entries of these terms, and knows `known` of them to be committed.
+fn member(id: u64, terms: &[u64], known: u64, scheme: &str) -> Facts {
+    let listed = |id: u64| Member {
+        id: MemberId(id),
+        peer_urls: vec![format!("{scheme}://host-{id}:2380")],
+        is_learner: false,
+        name: format!("n{id}"),
+        client_urls: vec![format!("{scheme}://10.0.0.{id}:2379")],
+    };
+    let last = terms.len() as u64;
+    Facts {
+        path: format!("it's n{id}").into(),
+        is_file: false,
+        member: Some(MemberId(id)),
+        cluster: Some(ClusterId(7)),
+        log: Some(LogFacts {
+            first: 1,
+            marks: terms.iter().map(|term| Mark { term: *term, digest: *term }).collect(),
+            term: terms.last().copied().unwrap_or_default(),
+            known,
+            whole: true,
+            conf: Conf { voters: vec![1, 2, 3], learners: Vec::new() },
+            ..LogFacts::default()
+        }),
+        state: Some(StateFacts {
+            applied: Some(last),
+            revision: last as i64,
+            members: (1..=3).map(listed).collect(),
+            ..StateFacts::default()
+        }),
+        judged: Ok(Diagnosis {
+            verdict: Verdict::Healthy,
+            findings: Vec::new(),
+            ways: vec![Way::Plain],
+        }),
+        starts: Some(Vec::new()),
+        running: false,
+        modified: None,
+    }
+}
+
+fn answer(facts: &[Facts]) -> Answer {
+    let survey = Survey::new(facts);
+    let contents = Contents::default();
+    judge(&Gathered { facts, survey: &survey, contents: &contents, alone: &[], files: &[] })
+}
+
+fn codes(answer: &Answer) -> Vec<&str> {
+    answer.findings.iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn members_that_lack_what_was_committed_are_not_started() {
+    let long = member(1, &[1, 1, 1, 1, 1], 5, "http");
+    let short = |id| member(id, &[1, 1], 2, "http");
+    // Entry 5 was committed, and one voter of three has it: the two others are older copies.
+    let judged = answer(&[short(2), long.clone(), short(3)]);
+    assert_eq!(codes(&judged), ["no-majority", "rolled-back", "behind", "rolled-back", "behind"]);
+    assert_eq!(judged.recover_from.as_deref(), Some("it's n1"));
+    assert!(!judged.sound);
+    assert!(judged.next.iter().all(|step| !step.command.starts_with("systemctl")));
+    assert!(judged.next[0].command.starts_with(r"etcdsnap save --data-dir 'it'\''s n1' "));
+    // With one of them missing it may be the other that has it.
+    let judged = answer(&[short(2), long]);
+    assert_eq!(codes(&judged), ["behind"]);
+    assert!(judged.sound && judged.next[0].command == "systemctl start etcd");
+}
+
+#[test]
+fn tls_needs_files_that_only_the_operator_knows() {
+    let judged = answer(&[member(1, &[1], 1, "https"), member(2, &[1], 1, "https")]);
+    let commands: Vec<&str> = judged.next.iter().map(|step| step.command.as_str()).collect();
+    let remove = commands.iter().find(|command| command.contains("member remove")).unwrap();
+    assert!(remove.contains("--cacert=ca.crt --cert=client.crt --key=client.key"), "{remove}");
+    let start = commands.iter().rfind(|command| command.starts_with("etcd ")).unwrap();
+    // etcd listens on addresses, and is reached under names.
+    assert!(start.contains("--listen-peer-urls https://0.0.0.0:2380"), "{start}");
+    assert!(start.contains("--listen-client-urls https://10.0.0.3:2379"), "{start}");
+    assert!(start.contains("--peer-cert-file peer.crt"), "{start}");
+}
+
+#[test]
+fn a_majority_of_an_even_number_and_what_covers_it_are_told_apart() {
+    let mut one = member(1, &[1, 1], 2, "http");
+    if let Some(log) = &mut one.log {
+        log.conf.voters = vec![1, 2];
+    }
+    // Each of two voters acknowledged every write: nothing is lost, though one cannot elect itself.
+    let judged = answer(&[one]);
+    let quorum = judged.quorum.as_ref().unwrap();
+    assert_eq!((quorum.voters, quorum.intact, quorum.needed), (2, 1, 2));
+    assert!(quorum.complete && judged.sound);
+    assert!(judged.next[0].why.contains("nothing that was acknowledged is lost"));
+}
