@@ -142,24 +142,27 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
         }
         Format::Table => Table::of_fields(shown).render(),
         Format::Fields => output::fields(&shown),
-        Format::Json => output::json(&Json {
-            dry_run: args.dry_run,
-            path,
-            replaced: target.replaces(),
-            kind,
-            bytes: written.bytes,
-            sha256: written.digest.map(|digest| digest.to_string()),
-            source_bytes,
-            revision: space.current_revision(),
-            compact_revision,
-            removed: RemovedJson {
-                records: written.records_removed,
-                keys: 0,
-                leases: 0,
-                alarms: 0,
-            },
-            planned: PlannedJson::new(&files, &needed),
-        })?,
+        Format::Json => {
+            let answer = Json {
+                dry_run: args.dry_run,
+                path,
+                replaced: target.replaces(),
+                kind,
+                bytes: written.bytes,
+                sha256: written.digest.map(|digest| digest.to_string()),
+                source_bytes,
+                revision: space.current_revision(),
+                compact_revision,
+                removed: RemovedJson {
+                    records: written.records_removed,
+                    keys: 0,
+                    leases: 0,
+                    alarms: 0,
+                },
+                planned: PlannedJson::new(&files, &needed),
+            };
+            output::json_of_state(&answer, input.committed())?
+        }
     };
     Ok(Answer::sound(text))
 }
