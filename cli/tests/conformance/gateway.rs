@@ -28,9 +28,14 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn new(client_url: &str) -> Self {
+        Self::with_timeout(client_url, Duration::from_secs(30))
+    }
+
+    /// A connection whose requests fail when no answer has come after `timeout`.
+    pub fn with_timeout(client_url: &str, timeout: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(30)))
+            .timeout_global(Some(timeout))
             .build();
         Gateway { base: client_url.to_owned(), agent: config.into(), token: None }
     }

@@ -20,6 +20,7 @@
 //! Start reading at `suite.rs` (how a test is run) and `dataset.rs` (what most tests look at).
 
 mod admin;
+mod advice;
 mod all_members;
 mod boot;
 #[path = "../../../engine/tests/it/broken.rs"]
@@ -27,6 +28,7 @@ mod boot;
 mod broken;
 mod bumped;
 mod carved;
+mod clients;
 mod compacted;
 mod crash;
 mod crashed;
@@ -36,16 +38,20 @@ mod facts;
 mod files;
 mod filtered;
 mod fixtures;
+mod fleet;
 mod foreign;
 mod gateway;
 mod inside;
 mod judge;
 mod killed;
+mod ledger;
 mod limited;
 mod load;
 mod locked;
 mod logged;
 mod mended;
+mod night;
+mod nights;
 mod numbers;
 mod oracles;
 mod ours;
@@ -53,6 +59,7 @@ mod peers;
 mod places;
 mod planned;
 mod point_in_time;
+mod power_cut;
 mod promoted;
 mod records;
 mod redacted;
@@ -105,6 +112,8 @@ fn main() {
     uncommitted::trials(&mut suite);
     promoted::trials(&mut suite);
     mended::trials(&mut suite);
+    nights::trials(&mut suite);
+    power_cut::trials(&mut suite);
     salvaged::trials(&mut suite);
     carved::trials(&mut suite);
     if !arguments.list {

@@ -33,16 +33,20 @@ pub fn free_url() -> Result<String> {
     bail!("no free port between 10000 and 32000")
 }
 
-/// etcd of `line`. Should the runner itself be killed, the kernel ends the server with it.
+/// etcd of `line`.
 fn program(line: Line) -> Result<Command> {
-    let etcd = &programs(line)?.etcd;
+    Ok(tied(&programs(line)?.etcd))
+}
+
+/// `program`, which the kernel ends should the runner itself be killed.
+pub fn tied(program: &Path) -> Command {
     let setpriv = Path::new("/usr/bin/setpriv");
     if !setpriv.is_file() {
-        return Ok(Command::new(etcd));
+        return Command::new(program);
     }
     let mut command = Command::new(setpriv);
-    command.args(["--pdeathsig", "KILL", "--"]).arg(etcd);
-    Ok(command)
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// How to start a member.
@@ -89,7 +93,11 @@ pub struct Member {
 impl Member {
     /// Starts the process; see [`Member::wait_until_healthy`].
     pub fn spawn(spec: Spec) -> Result<Self> {
-        let client_url = free_url()?;
+        Self::spawn_at(spec, free_url()?)
+    }
+
+    /// As [`Member::spawn`], at a client URL of the caller's choice.
+    pub fn spawn_at(spec: Spec, client_url: String) -> Result<Self> {
         let mut command = program(spec.line)?;
         command
             .args(["--name", &spec.name, "--data-dir"])
@@ -128,7 +136,8 @@ impl Member {
         Self::spawn_command(spec, client_url, command)
     }
 
-    fn spawn_command(spec: Spec, client_url: String, mut command: Command) -> Result<Self> {
+    /// Starts the process that `command` describes. The caller has put the client URL into it.
+    pub fn spawn_command(spec: Spec, client_url: String, mut command: Command) -> Result<Self> {
         let log = spec.data_dir.with_extension(format!("{}.log", spec.line.tag()));
         let file = File::options().create(true).append(true).open(&log)?;
         let child = command
@@ -219,6 +228,11 @@ impl Member {
     /// Whether the process has ended by itself.
     pub fn has_ended(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Sends `signal` to the process and does not wait for what it does.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
     /// Ends the member without a chance to write anything more.

@@ -36,16 +36,16 @@ fn count() -> usize {
 }
 
 /// Where the last records of a log are.
-struct Log {
-    path: PathBuf,
-    bytes: Vec<u8>,
+pub struct Log {
+    pub path: PathBuf,
+    pub bytes: Vec<u8>,
     /// Start of each record.
-    starts: Vec<usize>,
-    end: usize,
+    pub starts: Vec<usize>,
+    pub end: usize,
 }
 
 impl Log {
-    fn newest(data_dir: &Path) -> Result<Self> {
+    pub fn newest(data_dir: &Path) -> Result<Self> {
         let wal = data_dir.join("member/wal");
         let names = names(&wal)?;
         let name = names.iter().rfind(|name| name.ends_with(".wal")).context("no segment")?;
