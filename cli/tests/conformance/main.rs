@@ -41,6 +41,7 @@ mod fixtures;
 mod fleet;
 mod foreign;
 mod gateway;
+mod histories;
 mod inside;
 mod judge;
 mod killed;
@@ -49,6 +50,7 @@ mod limited;
 mod load;
 mod locked;
 mod logged;
+mod memberships;
 mod mended;
 mod night;
 mod nights;
@@ -114,6 +116,8 @@ fn main() {
     mended::trials(&mut suite);
     nights::trials(&mut suite);
     power_cut::trials(&mut suite);
+    histories::trials(&mut suite);
+    memberships::trials(&mut suite);
     salvaged::trials(&mut suite);
     carved::trials(&mut suite);
     if !arguments.list {
