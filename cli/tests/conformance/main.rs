@@ -63,6 +63,7 @@ mod planned;
 mod point_in_time;
 mod power_cut;
 mod promoted;
+mod rebuilt;
 mod records;
 mod redacted;
 mod restore_flags;
@@ -118,6 +119,7 @@ fn main() {
     power_cut::trials(&mut suite);
     histories::trials(&mut suite);
     memberships::trials(&mut suite);
+    rebuilt::trials(&mut suite);
     salvaged::trials(&mut suite);
     carved::trials(&mut suite);
     if !arguments.list {
