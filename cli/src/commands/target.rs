@@ -49,7 +49,7 @@ pub fn file_target(context: &Context, sources: &[&Path], out: &Path) -> Result<T
 /// When a link must not be followed, and for `-`, which is no directory.
 pub fn directory(given: &Path) -> Result<PathBuf> {
     if given == Path::new("-") {
-        return Err(anyhow!("standard output takes no data dir: name the directory to make"));
+        return Err(anyhow!("standard output takes no data dir: name the data dir to make"));
     }
     followed(given).context("nothing was written")
 }
