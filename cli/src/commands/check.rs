@@ -30,7 +30,7 @@ pub fn run(context: &Context, args: &File) -> Result<Answer> {
         Format::Json => output::json(&Json {
             path: args.path.display().to_string(),
             sound: damage == 0,
-            findings: findings.iter().map(FindingJson::from).collect(),
+            findings: FindingJson::list(&findings),
         })?,
         Format::Table => {
             let mut table = Table::new(&["SEVERITY", "WHERE", "MESSAGE"]).left();

@@ -156,7 +156,7 @@ pub fn render(format: Format, path: &Path, verification: &Verification) -> Resul
                     detail: &check.detail,
                 })
                 .collect(),
-            findings: verification.findings.iter().map(FindingJson::from).collect(),
+            findings: FindingJson::list(&verification.findings),
         })?,
         Format::Table => {
             let mut table = Table::new(&["CHECK", "SOUND", "DETAIL"]).left();
@@ -167,10 +167,9 @@ pub fn render(format: Format, path: &Path, verification: &Verification) -> Resul
                     escape(&check.detail),
                 ]);
             }
-            let findings: String = verification
-                .findings
-                .iter()
-                .map(|finding| output::finding(finding) + "\n")
+            let findings: String = output::findings(&verification.findings)
+                .into_iter()
+                .map(|line| line + "\n")
                 .collect();
             format!("{shown}\n{}{findings}", table.render())
         }
@@ -182,20 +181,20 @@ pub fn render(format: Format, path: &Path, verification: &Verification) -> Resul
             output::fields(&pairs)
         }
         Format::Simple => {
-            let damage = verification
-                .findings
-                .iter()
-                .filter(|finding| finding.severity == Severity::Damage)
-                .count();
-            let verdict =
-                if sound { "sound".to_owned() } else { format!("DAMAGED, {damage} findings") };
+            let causes = verification.causes();
+            let damage = causes.iter().filter(|one| one.finding.severity == Severity::Damage);
+            let verdict = if sound {
+                "sound".to_owned()
+            } else {
+                format!("DAMAGED, {}", output::count(damage.count() as u64, "finding", "findings"))
+            };
             let mut text = format!("{shown}: {verdict}\n");
             for check in &verification.checks {
                 let mark = if check.sound { "ok" } else { "BAD" };
                 text += &format!("  {:<9} {mark:<4} {}\n", check.name, escape(&check.detail));
             }
-            for finding in &verification.findings {
-                text += &format!("  {}\n", output::finding(finding));
+            for line in output::findings(&verification.findings) {
+                text += &format!("  {line}\n");
             }
             text
         }

@@ -1,6 +1,7 @@
 //! Output: formats, tables, sizes, safe text.
 
 mod escape;
+mod findings;
 mod humanize;
 mod planned;
 mod spool;
@@ -9,6 +10,7 @@ mod terminal;
 mod wrap;
 
 pub use escape::{escape, for_terminal};
+pub use findings::{FindingJson, finding, findings};
 pub use humanize::bytes;
 pub use planned::{PlannedJson, planned};
 pub use spool::{LongTable, Spool};
@@ -18,7 +20,7 @@ pub use wrap::wrapped;
 
 use anyhow::Result;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use etcdsnap_engine::{finding::Finding, member::Committed};
+use etcdsnap_engine::member::Committed;
 use serde::Serialize;
 
 /// One JSON document on a line.
@@ -78,36 +80,6 @@ pub fn shown_key(bytes: &[u8], hex: bool) -> String {
     } else {
         for_terminal(bytes)
     }
-}
-
-/// A finding as scripts see it.
-#[derive(Debug, Serialize)]
-pub struct FindingJson<'a> {
-    severity: String,
-    code: &'a str,
-    r#where: String,
-    message: &'a str,
-}
-
-impl<'a> From<&'a Finding> for FindingJson<'a> {
-    fn from(finding: &'a Finding) -> Self {
-        Self {
-            severity: finding.severity.to_string(),
-            code: finding.code,
-            r#where: finding.place.to_string(),
-            message: &finding.message,
-        }
-    }
-}
-
-/// A finding as people see it.
-pub fn finding(finding: &Finding) -> String {
-    format!(
-        "{}: {}: {}",
-        finding.severity,
-        escape(&finding.place.to_string()),
-        escape(&finding.message)
-    )
 }
 
 /// A number with its noun: `1 entry`, `2 entries`.

@@ -7,6 +7,7 @@ mod facts;
 mod foreign;
 mod golden;
 mod inside;
+mod judged;
 mod mending;
 mod odd_dirs;
 mod outputs;

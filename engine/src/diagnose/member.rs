@@ -3,7 +3,7 @@
 use super::{Diagnosis, Verdict, Way, contents, leftovers, membership};
 use crate::{
     bolt,
-    finding::{Finding, Place, Severity},
+    finding::{self, Finding, Place, Severity},
     member::{DbState, Lacking, NotReplayed, Opened, ReceivedDb},
     replay::{Base, BootError, Error, Line, NotableKind, Report},
     schema::{Store, bucket},
@@ -102,8 +102,7 @@ impl Found {
     }
 
     fn finish(mut self) -> Diagnosis {
-        self.findings.sort();
-        self.findings.dedup();
+        finding::sort(&mut self.findings);
         Diagnosis { verdict: self.verdict, findings: self.findings, ways: self.ways }
     }
 }
@@ -340,7 +339,7 @@ fn not_replayed(opened: &Opened, why: &NotReplayed, found: &mut Found) {
         Error::Boot(BootError::NoBase { .. }) => ("wal-purged", Severity::Damage),
         _ => ("replay", Severity::Damage),
     };
-    let finding = Finding { severity, place: Place::File, code, message: why.to_string() };
+    let finding = Finding::new(severity, code, Place::File, why.to_string());
     found.add(Verdict::RecoverableWithLoss, finding);
 }
 

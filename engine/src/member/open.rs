@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bolt,
     datadir::{Kind, MemberFiles, locate},
-    finding::{Finding, Severity},
+    finding::{self, Finding, Severity},
     limits::Limits,
     progress::Progress,
     replay::{self, Base, Boot, BootError, Commit, RaftFiles, ReadSnapfile, Until, empty_db},
@@ -370,6 +370,7 @@ impl<'a> Look<'_, 'a> {
         if replaceable && !findings.iter().any(is_damage) {
             let found = verify(&image, Limits::default(), progress)?.findings;
             findings.extend(found.into_iter().filter(is_damage));
+            finding::sort(&mut findings);
         }
         let damaged = findings.iter().any(is_damage);
         let state = if damaged || meta.is_none() { DbState::Damaged } else { DbState::Sound };

@@ -13,8 +13,8 @@ use super::{
     record::place,
 };
 use crate::{
-    bolt::Item,
-    finding::{Finding, Place},
+    bolt::{Item, PageId},
+    finding::{self, Finding, Place, Severity},
     progress::Progress,
     schema::{RecordError, RecordKey, Revision},
 };
@@ -116,8 +116,15 @@ struct Rules {
     records: u64,
     /// Elements that were no records: what follows one cannot be judged against what went before.
     undecodable: u64,
+    /// The last leaf with such an element, and the place of the first one in it.
+    broken_leaf: Option<(PageId, Place)>,
+    /// The first element without a readable revision since the last record: it explains a gap there.
+    unplaced: Option<Place>,
+    /// The same as it was at the run's very first record.
+    unplaced_at_opening: Option<Place>,
     findings: Vec<Finding>,
     dropped: u64,
+    worst_dropped: Option<Severity>,
 }
 
 impl Rules {
@@ -130,8 +137,12 @@ impl Rules {
             last: None,
             records: 0,
             undecodable: 0,
+            broken_leaf: None,
+            unplaced: None,
+            unplaced_at_opening: None,
             findings: Vec::new(),
             dropped: 0,
+            worst_dropped: None,
         }
     }
 
@@ -139,9 +150,9 @@ impl Rules {
     fn finish(mut self, live_keys: u64) -> Judgement {
         self.beginning();
         self.keep_first();
-        if self.dropped > 0 {
+        if let Some(worst) = self.worst_dropped {
             let message = format!("{} more findings in the key space are not listed", self.dropped);
-            self.findings.push(Finding::damage("more-findings", Place::File, message));
+            self.findings.push(Finding::new(worst, "more-findings", Place::File, message));
         }
         Judgement { findings: self.findings, records: self.records, live_keys }
     }
@@ -153,14 +164,17 @@ impl Rules {
         }
     }
 
-    /// Keeps the first findings by place. The first of all are among the first of every run, so what
+    /// Keeps the first findings in their order. The first of all are among the first of every run, so what
     /// is kept does not depend on where runs begin, nor on the order in which they report.
     fn keep_first(&mut self) {
         if self.findings.len() <= self.max_findings {
             return;
         }
-        self.findings.sort_unstable_by(|a, b| (&a.place, a).cmp(&(&b.place, b)));
-        self.dropped += (self.findings.len() - self.max_findings) as u64;
+        finding::sort(&mut self.findings);
+        let dropped = self.findings.get(self.max_findings..).unwrap_or_default();
+        self.dropped += dropped.len() as u64;
+        let worst = dropped.iter().map(|finding| finding.severity).min();
+        self.worst_dropped = self.worst_dropped.into_iter().chain(worst).min();
         self.findings.truncate(self.max_findings);
     }
 
@@ -183,7 +197,7 @@ impl Rules {
     }
 
     /// `next` stands right behind `previous` in the file; the tree's order is already known to hold.
-    fn succession(&mut self, previous: Revision, next: Revision) {
+    fn succession(&mut self, previous: Revision, next: Revision, unplaced: Option<Place>) {
         if next.main <= self.compact {
             return;
         }
@@ -199,15 +213,21 @@ impl Rules {
                 "revision {next} follows {previous} above the compaction mark {}: records between them are missing",
                 self.compact
             );
-            self.damage("revision-gap", next, message);
+            let place = Place::Revision { main: next.main, sub: next.sub };
+            let finding = Finding::damage("revision-gap", place, message);
+            self.report(Finding { follows: unplaced, ..finding });
         }
     }
 
     /// The next record of this run, decodable or not.
     fn follow(&mut self, revision: Revision) {
+        let unplaced = self.unplaced.take();
         match self.last {
-            Some(last) => self.succession(last, revision),
-            None => self.opening = Some(revision),
+            Some(last) => self.succession(last, revision, unplaced),
+            None => {
+                self.opening = Some(revision);
+                self.unplaced_at_opening = unplaced;
+            }
         }
         if revision.main > self.compact && self.first.is_none() {
             self.first = Some(revision);
@@ -348,16 +368,32 @@ impl<'a> Watch<'a> for Rules {
 
     fn undecodable(&mut self, item: &Item<'a>, error: RecordError) -> Result<(), Error> {
         self.undecodable += 1;
-        if let Ok(key) = RecordKey::parse(item.key) {
-            self.follow(key.revision);
+        let leaf = self.broken_leaf.take().filter(|(page, _)| *page == item.page);
+        let follows = leaf.map(|(_, first)| first);
+        let first = follows.clone().unwrap_or_else(|| place(item));
+        self.broken_leaf = Some((item.page, first.clone()));
+        match RecordKey::parse(item.key) {
+            Ok(key) => self.follow(key.revision),
+            Err(_) => {
+                self.unplaced.get_or_insert(first);
+            }
         }
-        self.report(Finding::damage("undecodable", place(item), error.to_string()));
+        let finding = Finding::damage("undecodable", place(item), error.to_string());
+        self.report(Finding { follows, ..finding });
         Ok(())
     }
 
     fn join(&mut self, next: Self) {
-        if let (Some(last), Some(first)) = (self.last, next.opening) {
-            self.succession(last, first);
+        let unplaced = self.unplaced.take();
+        if let Some(first) = next.opening {
+            let before = unplaced.or(next.unplaced_at_opening);
+            match self.last {
+                Some(last) => self.succession(last, first, before),
+                None => self.unplaced_at_opening = before,
+            }
+            self.unplaced = next.unplaced;
+        } else {
+            self.unplaced = unplaced.or(next.unplaced);
         }
         self.opening = self.opening.or(next.opening);
         self.first = self.first.or(next.first);
@@ -365,6 +401,7 @@ impl<'a> Watch<'a> for Rules {
         self.records += next.records;
         self.undecodable += next.undecodable;
         self.dropped += next.dropped;
+        self.worst_dropped = self.worst_dropped.into_iter().chain(next.worst_dropped).min();
         next.findings.into_iter().for_each(|finding| self.report(finding));
     }
 }
@@ -456,7 +493,7 @@ mod tests {
             };
             let sorted = |rules: Rules, live: u64| {
                 let mut judged = rules.finish(live);
-                judged.findings.sort_unstable_by(|a, b| (&a.place, a).cmp(&(&b.place, b)));
+                finding::sort(&mut judged.findings);
                 (judged.findings, judged.records, judged.live_keys)
             };
             for most in [100_000, 50] {

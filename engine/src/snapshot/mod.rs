@@ -3,8 +3,10 @@
 //! The format has no magic and no version: `high water mark × page size` bytes of database, then 32
 //! bytes of digest. A database copied from a data dir has no digest; then only structure can be judged.
 
+mod causes;
 mod compact;
 mod error;
+mod marks;
 mod save;
 mod status;
 mod trailer;

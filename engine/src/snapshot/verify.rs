@@ -7,10 +7,13 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::trailer::{self, Digest, Image, Trailer};
+use super::{
+    causes, marks,
+    trailer::{self, Digest, Image, Trailer},
+};
 use crate::{
     bolt::{self, Db, check},
-    finding::{Finding, Place, Severity},
+    finding::{self, Cause, Finding, Place, Severity},
     limits::Limits,
     mvcc::{self, KeySpace, Scan, rules},
     progress::Progress,
@@ -33,7 +36,7 @@ pub struct Check {
 pub struct Verification {
     /// What was asked, in order.
     pub checks: Vec<Check>,
-    /// What was found, by place within each check.
+    /// What was found: causes first, then what follows from them, each by severity and place.
     pub findings: Vec<Finding>,
     /// Keys that exist; `None` when the key space could not be read to its end.
     pub live_keys: Option<u64>,
@@ -47,12 +50,15 @@ impl Verification {
 
     /// Adds a question that was asked beside these, with what was found.
     pub fn add(&mut self, name: &'static str, detail: String, mut findings: Vec<Finding>) {
-        findings
-            .sort_by(|a, b| (&a.place, a.severity, a.code).cmp(&(&b.place, b.severity, b.code)));
-        findings.dedup();
         let sound = !findings.iter().any(|finding| finding.severity == Severity::Damage);
         self.checks.push(Check { name, sound, detail });
         self.findings.append(&mut findings);
+        finding::sort(&mut self.findings);
+    }
+
+    /// What was found, grouped by cause.
+    pub fn causes(&self) -> Vec<Cause<'_>> {
+        finding::causes(&self.findings)
     }
 }
 
@@ -90,9 +96,9 @@ pub fn verify_with_scratch(
     let (digest, structure) = (digest?, structure?);
     let mut verification = Verification::default();
     let (detail, findings) = trailer(image, &db, digest, structure.is_sound());
+    verification.findings = structure.findings;
     verification.add("trailer", detail, findings);
     verification.checks.extend(structure.checks);
-    verification.findings.extend(structure.findings);
     verification.live_keys = structure.live_keys;
     Ok(verification)
 }
@@ -206,25 +212,32 @@ fn structure(
         return Ok(verification);
     }
     let scan = if verification.is_sound() { Scan::Parallel } else { Scan::InOrder };
+    let in_tree = causes::in_tree(&verification.findings).cloned();
     let store = Store::new(*db);
-    part(&mut verification, "records", || records(&store))?;
+    part(&mut verification, "records", &in_tree, || records(&store))?;
+    let leases = causes::in_leases(&verification.findings).cloned();
     let mut live_keys = None;
-    part(&mut verification, "keyspace", || {
-        key_space(&store, scan, scratch, progress, &mut live_keys)
+    part(&mut verification, "keyspace", &in_tree, || {
+        let (detail, mut findings) =
+            key_space(&store, scan, scratch, progress, &mut live_keys)?;
+        causes::link_history(&mut findings, leases.as_ref());
+        Ok((detail, findings))
     })?;
     verification.live_keys = live_keys;
-    part(&mut verification, "members", || membership(&store))?;
+    part(&mut verification, "members", &in_tree, || membership(&store))?;
     Ok(verification)
 }
 
-/// Adds one check; damage that ends it is its finding, so that the others still run.
+/// Adds one check; damage that ends it is its finding, so that the others still run. Damage follows from what is
+/// wrong with the page tree, `in_tree`.
 fn part(
     verification: &mut Verification,
     name: &'static str,
+    in_tree: &Option<Place>,
     look: impl FnOnce() -> Result<(String, Vec<Finding>), mvcc::Error>,
 ) -> Result<(), bolt::Error> {
-    match look() {
-        Ok((detail, findings)) => verification.add(name, detail, findings),
+    let (detail, mut findings) = match look() {
+        Ok(found) => found,
         Err(mvcc::Error::Bolt(bolt::Error::Interrupted)) => return Err(bolt::Error::Interrupted),
         Err(error) => {
             let finding = match &error {
@@ -236,9 +249,13 @@ fn part(
                 }
                 other => Finding::damage("unreadable", Place::File, other.to_string()),
             };
-            verification.add(name, format!("not finished: {error}"), vec![finding]);
+            (format!("not finished: {error}"), vec![finding])
         }
+    };
+    if let Some(place) = in_tree {
+        causes::link_all(&mut findings, place);
     }
+    verification.add(name, detail, findings);
     Ok(())
 }
 
@@ -247,7 +264,7 @@ fn records(store: &Store<'_>) -> Result<(String, Vec<Finding>), mvcc::Error> {
     let mut findings = buckets(store)?;
     let (meta, of_meta) = MetaRecords::read(store)?;
     findings.extend(of_meta);
-    findings.extend(marks(&meta));
+    findings.extend(marks::plausible(&meta));
     let leases = small::leases(store)?;
     let alarms = small::alarms(store)?;
     let users = auth::users(store)?;
@@ -334,46 +351,6 @@ fn is_bare(store: &Store<'_>) -> Result<bool, bolt::Error> {
         }
     }
     Ok(true)
-}
-
-fn marks(meta: &MetaRecords) -> Vec<Finding> {
-    let place = |key: &str| Place::Record { bucket: bucket::META, key: key.as_bytes().to_vec() };
-    let mut findings = Vec::new();
-    if meta.finished_compact > meta.scheduled_compact {
-        let message = format!(
-            "compaction finished at {} but was scheduled at {}",
-            meta.finished_compact.map_or(-1, |mark| mark.main),
-            meta.scheduled_compact.map_or(-1, |mark| mark.main)
-        );
-        findings.push(Finding::damage("compaction-marks", place("finishedCompactRev"), message));
-    } else if meta.compaction_pending() {
-        let message = format!(
-            "a compaction at {} was accepted and is not finished; a server resumes it at boot",
-            meta.compact_revision()
-        );
-        findings.push(Finding::note("compaction-pending", place("scheduledCompactRev"), message));
-    }
-    for (key, mark) in [
-        ("scheduledCompactRev", meta.scheduled_compact),
-        ("finishedCompactRev", meta.finished_compact),
-    ] {
-        // Servers accept a first compaction at revision 0.
-        if mark.is_some_and(|mark| mark.sub != 0 || mark.main < 0) {
-            findings.push(Finding::damage(
-                "compaction-marks",
-                place(key),
-                format!("{key} is {}", mark.map(|mark| mark.to_string()).unwrap_or_default()),
-            ));
-        }
-    }
-    if meta.consistent_index == Some(0) {
-        findings.push(Finding::warning(
-            "consistent-index",
-            place("consistent_index"),
-            "consistent index 0: no server writes that",
-        ));
-    }
-    findings
 }
 
 fn key_space(

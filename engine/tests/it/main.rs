@@ -4,6 +4,7 @@
 mod bombs;
 mod broken;
 mod buckets;
+mod causes;
 mod cut;
 mod damage;
 mod foreign;

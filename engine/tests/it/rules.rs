@@ -13,7 +13,7 @@ use etcdsnap_engine::{
     pb::{leasepb::Lease, mvccpb::KeyValue},
     progress::Silent,
     schema::{Revision, bucket},
-    snapshot::{Image, verify},
+    snapshot::{Image, Verification, verify},
 };
 use prost::Message;
 
@@ -82,6 +82,19 @@ impl History {
     }
 
     fn found(&self, severity: Severity) -> Vec<&'static str> {
+        let findings = self.verified().findings.into_iter();
+        findings.filter(|one| one.severity == severity).map(|finding| finding.code).collect()
+    }
+
+    /// Codes of all damage that nothing else explains, with the number of its consequences.
+    fn causes(&self) -> Vec<(&'static str, usize)> {
+        let verification = self.verified();
+        let causes = verification.causes().into_iter();
+        let damage = causes.filter(|cause| cause.finding.severity == Severity::Damage);
+        damage.map(|cause| (cause.finding.code, cause.consequences.len())).collect()
+    }
+
+    fn verified(&self) -> Verification {
         let mut writer = Writer::new(Cursor::new(Vec::new()), Options::default()).unwrap();
         for name in bucket::ALL {
             let mut out = writer.bucket(name.as_bytes(), BucketOptions::default()).unwrap();
@@ -90,11 +103,7 @@ impl History {
             }
         }
         let (out, _) = writer.finish().unwrap().seal(TxId(2)).unwrap();
-        let verification =
-            verify(&Image::split(&out.into_inner()), Limits::default(), &Silent).unwrap();
-        let found =
-            verification.findings.into_iter().filter(|finding| finding.severity == severity);
-        found.map(|finding| finding.code).collect()
+        verify(&Image::split(&out.into_inner()), Limits::default(), &Silent).unwrap()
     }
 }
 
@@ -224,4 +233,41 @@ fn records_that_do_not_decode_are_found() {
 fn compaction_marks_must_agree() {
     let swapped = history().put(2, "a", 2, 1).put(3, "a", 2, 2).compacted(2, 3);
     assert_eq!(swapped.damage(), ["compaction-marks"]);
+}
+
+#[test]
+fn what_a_gap_explains_follows_from_it() {
+    let gap = history()
+        .put(2, "a", 2, 1)
+        .put(3, "b", 3, 1)
+        .put(9, "a", 2, 3)
+        .put(10, "b", 3, 4)
+        .put(11, "c", 5, 2);
+    assert_eq!(gap.causes(), [("revision-gap", 3)]);
+    let before = history().put(2, "a", 2, 2).put(4, "b", 4, 1).put(5, "c", 3, 2);
+    assert_eq!(before.causes(), [("generation", 0), ("revision-gap", 1)]);
+    // Of two gaps, each explains what stands behind it.
+    let two = history().put(2, "a", 2, 1).put(4, "a", 2, 3).put(6, "a", 2, 5).put(7, "b", 5, 2);
+    assert_eq!(two.causes(), [("revision-gap", 1), ("revision-gap", 2)]);
+}
+
+#[test]
+fn a_record_that_cannot_be_placed_explains_the_gap_behind_it() {
+    let revision = |main| Revision { main, sub: 0 }.encode();
+    let mut odd = revision(3).to_vec();
+    odd[8] = b'-';
+    let broken = history()
+        .put(2, "a", 2, 1)
+        .record(bucket::KEY, odd, b"")
+        .put(4, "a", 2, 3)
+        .record(bucket::KEY, revision(5), b"\x0a\xff")
+        .put(6, "a", 2, 5);
+    assert_eq!(broken.causes(), [("undecodable", 4)]);
+}
+
+#[test]
+fn leases_that_are_missing_follow_from_a_damaged_lease() {
+    let records = history().put_with(2, 0, "a", 2, 2, 1, 7).put_with(3, 0, "b", 3, 3, 1, 8);
+    let broken = records.record(bucket::LEASE, 7_i64.to_be_bytes(), "rubbish");
+    assert_eq!(broken.causes(), [("undecodable", 2)]);
 }

@@ -474,6 +474,6 @@ fn json(done: &Done) -> Json<'_> {
             })
             .collect(),
         planned: PlannedJson::new(&done.files, &done.space),
-        findings: done.findings.iter().map(FindingJson::from).collect(),
+        findings: FindingJson::list(&done.findings),
     }
 }

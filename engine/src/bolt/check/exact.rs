@@ -3,8 +3,11 @@
 //! bbolt walks each tree twice, once for references and once for key order; so does this. Where bbolt
 //! would panic (a wrong page id, unknown flags, an element outside its page) the assertion's text is the
 //! finding and the walk goes on beside it.
+//!
+//! bbolt lists findings without saying which of them explains which. Here the first finding of a page is the cause of
+//! what is found later on that page and below it; pages that no tree leads to follow from the damage in the trees.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::bolt::page_set::PageSet;
 use crate::{
@@ -32,6 +35,10 @@ pub(super) fn findings(
         budget: pages.saturating_mul(4).saturating_add(1024),
         findings: Vec::new(),
         dropped: 0,
+        cause: None,
+        causes: BTreeMap::new(),
+        first_in_trees: None,
+        first_freed: None,
         progress,
     };
     walk.run(freelist);
@@ -45,6 +52,9 @@ pub(super) fn findings(
     Ok(walk.findings)
 }
 
+/// A bucket with pages of its own, and the cause of what is found in it.
+type Nested<'a> = (Bucket<'a>, Option<Place>);
+
 struct Exact<'a, 'p> {
     db: Db<'a>,
     reached: PageSet,
@@ -53,6 +63,14 @@ struct Exact<'a, 'p> {
     budget: u64,
     findings: Vec<Finding>,
     dropped: u64,
+    /// Place of the finding that explains what is found now: on this page, or on a page above it.
+    cause: Option<Place>,
+    /// The first finding of each page that none above it explains.
+    causes: BTreeMap<PageId, Place>,
+    /// The first finding in a tree.
+    first_in_trees: Option<Place>,
+    /// The first finding about free pages.
+    first_freed: Option<Place>,
     progress: &'p dyn Progress,
 }
 
@@ -71,8 +89,11 @@ impl<'a> Exact<'a, '_> {
                 false
             }
         };
+        self.first_freed = self.cause.take();
         self.bucket(&self.db.root(), 0);
         if stored {
+            // The pages below a page that cannot be read are unreachable.
+            self.cause = self.first_in_trees.take().or(self.first_freed.take());
             for id in 0..self.db.pages_in_file() {
                 let page = PageId(id);
                 if !self.reached.contains(page) && !self.freed.contains(page) {
@@ -118,16 +139,41 @@ impl<'a> Exact<'a, '_> {
         self.report("freelist", error.place(), message);
     }
 
+    /// Adds a finding. The first one of a page becomes the cause of what follows there.
     fn report(&mut self, code: &'static str, place: Place, message: String) {
+        self.add(code, place.clone(), message, self.cause.clone());
+        self.cause.get_or_insert(place);
+    }
+
+    fn add(&mut self, code: &'static str, place: Place, message: String, follows: Option<Place>) {
         if self.findings.len() < self.db.limits().max_findings {
-            self.findings.push(Finding::damage(code, place, message));
+            self.findings.push(Finding { follows, ..Finding::damage(code, place, message) });
         } else {
             self.dropped += 1;
         }
     }
 
     fn error(&mut self, error: &Error) {
+        if let (Error::BeyondEnd { .. }, Some(tail)) = (error, self.db.missing_tail()) {
+            self.cause.get_or_insert(Place::Offset(tail.found));
+        }
         self.report(error.code(), error.place(), error.to_string());
+    }
+
+    /// Looks at page `id`: what was found on it or above it explains what is found now.
+    fn on_page<R>(&mut self, id: PageId, look: impl FnOnce(&mut Self) -> R) -> R {
+        if self.cause.is_some() {
+            return look(self);
+        }
+        self.cause = self.causes.get(&id).cloned();
+        let result = look(self);
+        if let Some(cause) = self.cause.take() {
+            self.first_in_trees.get_or_insert_with(|| cause.clone());
+            if self.causes.len() < self.db.limits().max_findings {
+                self.causes.entry(id).or_insert(cause);
+            }
+        }
+        result
     }
 
     fn bucket(&mut self, bucket: &Bucket<'a>, depth: usize) {
@@ -141,19 +187,22 @@ impl<'a> Exact<'a, '_> {
         let mut nested = Vec::new();
         self.references(root, &mut Vec::new(), &mut nested);
         self.order(root, None, None, &mut Vec::new());
-        for bucket in nested {
+        let above = self.cause.clone();
+        for (bucket, cause) in nested {
+            self.cause = cause;
             self.bucket(&bucket, depth + 1);
         }
+        self.cause = above;
     }
 
     /// bbolt's `forEachPage` with `verifyPageReachable`; collects the buckets found in leaves.
-    fn references(&mut self, id: PageId, stack: &mut Vec<PageId>, nested: &mut Vec<Bucket<'a>>) {
+    fn references(&mut self, id: PageId, stack: &mut Vec<PageId>, nested: &mut Vec<Nested<'a>>) {
         if self.spent(id, stack) {
             return;
         }
         let in_circle = stack.contains(&id);
         stack.push(id);
-        self.reference(id, stack, in_circle, nested);
+        self.on_page(id, |walk| walk.reference(id, stack, in_circle, nested));
         stack.pop();
     }
 
@@ -162,7 +211,7 @@ impl<'a> Exact<'a, '_> {
         id: PageId,
         stack: &mut Vec<PageId>,
         in_circle: bool,
-        nested: &mut Vec<Bucket<'a>>,
+        nested: &mut Vec<Nested<'a>>,
     ) {
         let high_water_mark = self.db.meta().high_water_mark;
         if id >= high_water_mark {
@@ -186,11 +235,11 @@ impl<'a> Exact<'a, '_> {
         self.budget = self.budget.saturating_sub(u64::from(page.header.overflow));
         self.claim(id, page.header.overflow, stack);
         if self.freed.contains(id) {
-            self.report(
-                "reachable-freed",
-                Place::Page(id.0),
-                format!("page {id}: reachable freed"),
-            );
+            // The freelist is wrong, not the page.
+            let message = format!("page {id}: reachable freed");
+            let place = Place::Page(id.0);
+            self.add("reachable-freed", place.clone(), message, self.first_freed.clone());
+            self.first_freed.get_or_insert(place);
         } else if !matches!(page.header.flags.0, layout::FLAG_BRANCH | layout::FLAG_LEAF) {
             let message =
                 format!("page {id}: invalid type: {} (stack: {})", page.header.flags, list(stack));
@@ -210,7 +259,7 @@ impl<'a> Exact<'a, '_> {
         }
     }
 
-    fn descend(&mut self, page: &Page<'a>, stack: &mut Vec<PageId>, nested: &mut Vec<Bucket<'a>>) {
+    fn descend(&mut self, page: &Page<'a>, stack: &mut Vec<PageId>, nested: &mut Vec<Nested<'a>>) {
         match page.node() {
             Ok(Node::Branch(branch)) => {
                 self.unpacked(branch.unpacked(), branch.overdrawn());
@@ -240,7 +289,7 @@ impl<'a> Exact<'a, '_> {
 
     /// What bbolt does not look at: element bounds and flags, empty keys, bucket values. Elements for
     /// which no bytes are left are not looked at: reading them all could take the page's size squared.
-    fn leaf(&mut self, leaf: Leaf<'a>, nested: &mut Vec<Bucket<'a>>) {
+    fn leaf(&mut self, leaf: Leaf<'a>, nested: &mut Vec<Nested<'a>>) {
         self.unpacked(leaf.unpacked(), leaf.overdrawn());
         for item in leaf.items().take(leaf.disjoint()) {
             let item = match item {
@@ -255,7 +304,7 @@ impl<'a> Exact<'a, '_> {
                 match Bucket::from_item(self.db, &item) {
                     Ok(bucket) => match bucket.root() {
                         Root::Inline(leaf) => self.inline(leaf, &item, 0, nested),
-                        Root::Page(_) => nested.push(bucket),
+                        Root::Page(_) => nested.push((bucket, self.cause.clone())),
                     },
                     Err(error) => self.error(&error),
                 }
@@ -287,7 +336,7 @@ impl<'a> Exact<'a, '_> {
         leaf: Leaf<'a>,
         holder: &Item<'a>,
         depth: usize,
-        nested: &mut Vec<Bucket<'a>>,
+        nested: &mut Vec<Nested<'a>>,
     ) {
         if let Some(found) = leaf.unpacked() {
             let message = format!("inline bucket {}: {found}", hex(holder.key));
@@ -330,7 +379,7 @@ impl<'a> Exact<'a, '_> {
                             self.inline(leaf, &item, depth + 1, nested);
                         }
                         Root::Inline(_) => self.error(&Error::TooDeep { page: item.page, limit }),
-                        Root::Page(_) => nested.push(bucket),
+                        Root::Page(_) => nested.push((bucket, self.cause.clone())),
                     },
                     Err(error) => self.error(&error),
                 }
@@ -354,10 +403,24 @@ impl<'a> Exact<'a, '_> {
         let node = self.db.page(id).ok()?;
         self.budget = self.budget.saturating_sub(u64::from(node.header.overflow));
         stack.push(id);
-        let last = match node.node() {
+        let last = self.on_page(id, |walk| walk.order_on(&node, from, to, stack));
+        stack.pop();
+        last
+    }
+
+    fn order_on(
+        &mut self,
+        page: &Page<'a>,
+        from: Option<&'a [u8]>,
+        to: Option<&'a [u8]>,
+        stack: &mut Vec<PageId>,
+    ) -> Option<&'a [u8]> {
+        let id = page.id;
+        let mut previous = from;
+        let mut last = None;
+        match page.node() {
             Ok(Node::Branch(branch)) => {
-                let mut previous = from;
-                let mut last = None;
+                let mut before = None;
                 for index in 0..branch.disjoint() {
                     let child = match branch.child(index) {
                         Ok(child) => child,
@@ -370,35 +433,37 @@ impl<'a> Exact<'a, '_> {
                         let message = format!("page {id} element {index}: zero-length key");
                         self.report("empty-key", Place::Element { page: id.0, index }, message);
                     }
+                    // A key is held against the last one below the child before: what is wrong there explains it.
+                    let explained = before.and_then(|before| self.causes.get(&before).cloned());
+                    let above = self.cause.is_none().then_some(explained).flatten();
+                    let own = above.is_some().then(|| std::mem::replace(&mut self.cause, above));
                     self.key_order(child.page, "branch", index, child.key, previous, to, stack);
+                    if let Some(own) = own {
+                        self.cause = own;
+                    }
                     let next = branch.child(index + 1).ok().filter(|_| index + 1 < branch.count());
                     let bound = next.map_or(to, |next| Some(next.key));
                     last = self.order(child.page, Some(child.key), bound, stack);
                     previous = last;
+                    before = Some(child.page);
                 }
-                last
             }
             Ok(Node::Leaf(leaf)) => {
-                let mut previous = from;
-                let mut last = None;
                 for item in leaf.items().take(leaf.disjoint()).flatten() {
                     self.key_order(id, "leaf", item.index, item.key, previous, to, stack);
                     previous = Some(item.key);
                     last = previous;
                 }
-                last
             }
             Err(Error::WrongKind { .. }) => {
                 let message = format!(
                     "unexpected page type (flags: {:x}) for pgId:{id}",
-                    node.header.flags.0
+                    page.header.flags.0
                 );
                 self.report("page-type", Place::Page(id.0), message);
-                None
             }
-            Err(_) => None,
-        };
-        stack.pop();
+            Err(_) => {}
+        }
         last
     }
 

@@ -13,14 +13,14 @@ use super::{
     meta::{Meta, MetaError},
 };
 use crate::{
-    finding::{Finding, Place},
+    finding::{self, Finding, Place},
     progress::Progress,
 };
 
 /// Checks the pages of the whole file: metas, bounds, references, page types, key order, inline
 /// buckets, the freelist where one is stored.
 ///
-/// All findings are reported, sorted by place; an empty list is bbolt's `OK`. Source: bbolt
+/// All findings are reported, causes first; an empty list is bbolt's `OK`. Source: bbolt
 /// `tx_check.go`, whose wording is kept for what it can find. It stops at the first finding in files
 /// without a stored freelist and panics on wrong page ids; both are findings here.
 ///
@@ -37,8 +37,7 @@ pub fn check(db: &Db<'_>, progress: &dyn Progress) -> Result<Vec<Finding>, Error
     let mut findings = meta_findings(db);
     findings.extend(tail_finding(db));
     findings.extend(exact::findings(db, freelist, progress)?);
-    findings.sort();
-    findings.dedup();
+    finding::sort(&mut findings);
     Ok(findings)
 }
 
@@ -49,8 +48,7 @@ pub fn check_sequential(db: &Db<'_>) -> Vec<Finding> {
     findings.extend(tail_finding(db));
     let silent = crate::progress::Silent;
     findings.extend(exact::findings(db, Freelist::read(db), &silent).unwrap_or_default());
-    findings.sort();
-    findings.dedup();
+    finding::sort(&mut findings);
     findings
 }
 

@@ -366,7 +366,7 @@ fn alone(gathered: &Gathered<'_>, found: &mut Vec<Finding>) {
             named(&held.keys),
         );
         let severity = if histories { Severity::Note } else { Severity::Warning };
-        found.push(Finding { severity, place: Place::File, code: "held-alone", message });
+        found.push(Finding::new(severity, "held-alone", Place::File, message));
     }
 }
 
