@@ -26,6 +26,10 @@ pub struct Judgement {
     pub findings: Vec<Finding>,
     /// Records looked at.
     pub records: u64,
+    /// Records at or below the compaction mark.
+    pub records_below: u64,
+    /// Whether a record has the compaction mark's revision.
+    pub record_at_mark: bool,
     /// Keys that exist.
     pub live_keys: u64,
 }
@@ -114,6 +118,8 @@ struct Rules {
     first: Option<Revision>,
     last: Option<Revision>,
     records: u64,
+    records_below: u64,
+    record_at_mark: bool,
     /// Elements that were no records: what follows one cannot be judged against what went before.
     undecodable: u64,
     /// The last leaf with such an element, and the place of the first one in it.
@@ -136,6 +142,8 @@ impl Rules {
             first: None,
             last: None,
             records: 0,
+            records_below: 0,
+            record_at_mark: false,
             undecodable: 0,
             broken_leaf: None,
             unplaced: None,
@@ -154,7 +162,13 @@ impl Rules {
             let message = format!("{} more findings in the key space are not listed", self.dropped);
             self.findings.push(Finding::new(worst, "more-findings", Place::File, message));
         }
-        Judgement { findings: self.findings, records: self.records, live_keys }
+        Judgement {
+            findings: self.findings,
+            records: self.records,
+            records_below: self.records_below,
+            record_at_mark: self.record_at_mark,
+            live_keys,
+        }
     }
 
     fn report(&mut self, finding: Finding) {
@@ -232,6 +246,7 @@ impl Rules {
         if revision.main > self.compact && self.first.is_none() {
             self.first = Some(revision);
         }
+        self.record_at_mark |= revision.main == self.compact;
         self.last = Some(revision);
     }
 
@@ -312,6 +327,7 @@ impl<'a> Watch<'a> for Rules {
     fn record(&mut self, record: &Record<'a>) {
         self.records += 1;
         let revision = record.key.revision;
+        self.records_below += u64::from(revision.main <= self.compact);
         self.follow(revision);
         self.fields(record);
     }
@@ -399,6 +415,8 @@ impl<'a> Watch<'a> for Rules {
         self.first = self.first.or(next.first);
         self.last = next.last.or(self.last);
         self.records += next.records;
+        self.records_below += next.records_below;
+        self.record_at_mark |= next.record_at_mark;
         self.undecodable += next.undecodable;
         self.dropped += next.dropped;
         self.worst_dropped = self.worst_dropped.into_iter().chain(next.worst_dropped).min();

@@ -373,7 +373,9 @@ fn key_space(
         space.last_record(),
         space.compact_revision()
     );
+    let at_mark = marks::record_at_mark(store, &space, &judged, progress)?;
     let mut findings = judged.findings;
+    findings.extend(at_mark);
     if space.last_record() > 0 && space.last_record() < space.compact_revision() {
         // Sound: the compaction removed the deletions at the end of history.
         let message = format!(

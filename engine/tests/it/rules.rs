@@ -235,6 +235,57 @@ fn compaction_marks_must_agree() {
     assert_eq!(swapped.damage(), ["compaction-marks"]);
 }
 
+/// A history whose revisions 2 to 10 were compacted to 8 by a server of `version`, and that lost what `records` does
+/// not give.
+fn compacting(version: Option<&str>, records: History) -> History {
+    let records = records.compacted(8, 4);
+    match version {
+        Some(version) => records.record(bucket::META, "storageVersion", version),
+        None => records,
+    }
+}
+
+#[test]
+fn a_compaction_under_way_never_loses_the_record_at_its_mark() {
+    // etcd 3.6 keeps the record at the mark, be it a deletion.
+    let whole = |version| compacting(version, history().put(2, "a", 2, 1).delete(8, "b"));
+    assert_eq!(whole(Some("3.6.0")).damage(), [] as [&str; 0]);
+    assert_eq!(whole(None).damage(), [] as [&str; 0]);
+    let cut = |version| compacting(version, history().put(2, "a", 2, 1).put(3, "b", 3, 1));
+    assert_eq!(cut(Some("3.6.0")).damage(), ["mark-record"]);
+    assert_eq!(cut(Some("3.7.0")).damage(), ["mark-record"]);
+    // An older server may have deleted it as the last of its records (etcd#17780).
+    assert_eq!(cut(None).damage(), [] as [&str; 0]);
+    assert_eq!(cut(None).found(Severity::Warning), ["mark-record"]);
+    // But not before the records that it replaced.
+    let replaced = compacting(None, history().put(2, "a", 2, 1).put(3, "a", 2, 2));
+    assert_eq!(replaced.damage(), ["mark-record"]);
+    let deleted = compacting(None, history().put(2, "a", 2, 1).delete(3, "a"));
+    assert_eq!(deleted.damage(), ["mark-record"]);
+    assert_eq!(compacting(None, history()).damage(), [] as [&str; 0]);
+    assert_eq!(compacting(Some("3.6.0"), history()).damage(), ["mark-record"]);
+}
+
+#[test]
+fn marks_without_a_record_are_known() {
+    let at = |scheduled, records: History| {
+        let records = records.record(bucket::META, "storageVersion", "3.6.0");
+        let mark = Revision { main: scheduled, sub: 0 }.encode();
+        records.record(bucket::META, "scheduledCompactRev", mark).found(Severity::Damage)
+    };
+    // A server accepts compactions at 0 and 1 of an empty store.
+    assert_eq!(at(0, history()), [] as [&str; 0]);
+    assert_eq!(at(1, history().put(2, "a", 2, 1)), [] as [&str; 0]);
+    // What `restore --mark-compacted` leaves.
+    let bump = Revision { main: 1002, sub: 0 }.encode();
+    let bumped = history().put(2, "a", 2, 1).record(bucket::KEY, bump, b"");
+    assert_eq!(at(1002, bumped), [] as [&str; 0]);
+    // A finished compaction by an older server, which a newer one took over.
+    let finished =
+        history().put(2, "a", 2, 1).compacted(8, 8).record(bucket::META, "storageVersion", "3.6.0");
+    assert_eq!(finished.damage(), [] as [&str; 0]);
+}
+
 #[test]
 fn what_a_gap_explains_follows_from_it() {
     let gap = history()
