@@ -46,7 +46,7 @@ fn every_run_says_the_same_of_a_damaged_file() {
     let sound = unpack("clean-36");
     let sound = fs::read(sound.path().join("snapshot.db")).unwrap();
     let mut rng = Rng::with_seed(15);
-    for number in 0..6 {
+    for number in 0..3 {
         fs::write(dir.path().join(format!("m{number}.db")), mutated(&sound, &mut rng)).unwrap();
     }
     for path in files(dir.path()) {
@@ -57,7 +57,8 @@ fn every_run_says_the_same_of_a_damaged_file() {
             assert!(first == again, "{} in run {run}, {threads} threads", path.display());
         }
         let target = dir.path().join("never.db");
-        let salvage = ["salvage", text(&path), "--output", text(&target), "--dry-run"];
+        // Without the space that is left, which is another one at any time.
+        let salvage = ["salvage", text(&path), "--output", text(&target)];
         let commands: [&[&str]; 8] = [
             &["doctor", text(&path)],
             &["check", text(&path)],
@@ -69,10 +70,15 @@ fn every_run_says_the_same_of_a_damaged_file() {
             &salvage,
         ];
         for command in commands {
-            let first = said(command);
+            let run = |more: &[&str]| {
+                let said = said(&[command, more].concat());
+                let made = fs::read(&target).ok();
+                fs::remove_file(&target).unwrap_or_default();
+                (said, made)
+            };
+            let first = run(&[]);
             for threads in ["1", "2", "8"] {
-                let again = said(&[command, &["--threads", threads]].concat());
-                assert!(first == again, "{command:?} with {threads} threads");
+                assert!(first == run(&["--threads", threads]), "{command:?}, {threads} threads");
             }
         }
     }
@@ -104,4 +110,63 @@ fn a_place_is_said_once() {
     let shown = etcdsnap(&["verify", text(&dir.path().join("order.db"))]).stdout;
     let shown = String::from_utf8(shown).unwrap();
     assert!(shown.contains("  damage: revision 4/0 follows 4/0 above"), "{shown}");
+}
+
+#[test]
+fn what_is_saved_of_damaged_records_is_never_called_whole() {
+    let dir = case("fuzz-salvage-whole");
+    let (gap, saved) = (dir.path().join("salv-gap.db"), dir.path().join("saved.db"));
+    let ran = etcdsnap(&["salvage", text(&gap), "--output", text(&saved), "-w", "json", "-q"]);
+    let json: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!((ran.status.code(), &json["whole"]), (Some(1), &Value::Bool(false)), "{json}");
+    let damaged = &json["damagedRecords"];
+    assert_eq!(damaged[0]["revision"], 8, "{json}");
+    assert_eq!(damaged[0]["code"], "revision-gap");
+    assert!(damaged[0]["keyBase64"].is_string(), "{json}");
+    assert_eq!(damaged.as_array().unwrap().len(), 1);
+    let ran = etcdsnap(&["salvage", text(&gap), "--output", text(&saved)]);
+    let shown = String::from_utf8(ran.stdout).unwrap();
+    assert!(!shown.contains("nothing is lost") && !shown.contains("lost:"), "{shown}");
+    assert_eq!(shown.matches("revision 8/0 follows 4/0").count(), 1, "{shown}");
+    assert!(shown.contains("damaged in the source and saved as it stands there"), "{shown}");
+}
+
+#[test]
+fn a_verdict_of_salvage_is_that_of_verify_of_its_output() {
+    let sound = unpack("clean-36");
+    let sound = fs::read(sound.path().join("snapshot.db")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from.db"), dir.path().join("to.db"));
+    let mut rng = Rng::with_seed(31);
+    let mut told = 0;
+    for round in 0..40 {
+        fs::write(&from, mutated(&sound, &mut rng)).unwrap();
+        fs::remove_file(&to).unwrap_or_default();
+        let ran = etcdsnap(&["salvage", text(&from), "--output", text(&to), "-w", "json", "-q"]);
+        let json: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let verified = verified(&to);
+        if verified["sound"] == Value::Bool(false) {
+            told += 1;
+            assert_eq!(ran.status.code(), Some(1), "round {round}: {json}");
+        }
+        let revisions = |findings: &Value| -> Vec<String> {
+            let damage = findings.as_array().unwrap().iter();
+            let damage = damage.filter(|one| one["severity"] == "damage");
+            let mut messages: Vec<String> = damage
+                .filter(|one| one["where"].as_str().unwrap().starts_with("revision"))
+                .map(|one| one["message"].as_str().unwrap().to_owned())
+                .collect();
+            messages.sort();
+            messages
+        };
+        let mut listed: Vec<String> = json["damagedRecords"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["message"].as_str().unwrap().to_owned())
+            .collect();
+        listed.sort();
+        assert_eq!(listed, revisions(&verified["findings"]), "round {round}");
+    }
+    assert!(told > 0, "no round left damage in the output");
 }

@@ -199,13 +199,16 @@ fn replaced(opened: &Opened, found: &mut Found) {
         Some(Base::Received(_)) => "the db that its leader sent takes its place",
         _ => "the log has every entry since the first, and the state is made from it",
     };
-    let damaged = opened.file_findings().iter().filter(|f| f.severity == Severity::Damage).count();
+    let causes = finding::causes(opened.file_findings()).into_iter();
+    let damage = causes.map(|cause| cause.finding).filter(|f| f.severity == Severity::Damage);
+    let damage: Vec<&Finding> = damage.collect();
     let (code, what) = match opened.db_state() {
         Some(DbState::Missing) => ("db-missing", "the db is missing".to_owned()),
         Some(DbState::Blank) => ("db-blank", "the db has no byte that is not zero".to_owned()),
         Some(DbState::Unreadable) => unreadable(opened),
         Some(DbState::Damaged) => {
-            let first = opened.file_findings().iter().find(|f| f.severity == Severity::Damage);
+            let damaged = damage.len();
+            let first = damage.first();
             let first = first.map(|f| format!(", the first at {}: {}", f.place, f.message));
             let plural = if damaged == 1 { "place" } else { "places" };
             (

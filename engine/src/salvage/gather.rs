@@ -18,6 +18,7 @@ use crate::{
         page_set::PageSet,
         salvage::{self, Budget, Candidate, Found, Gap, NodeAt, Pages, Piece, scan, walk},
     },
+    limits::Limits,
     progress::Progress,
     rewrite::Records,
     schema::{bucket, meta},
@@ -31,6 +32,8 @@ pub struct Options {
     /// A WAL goes on where a commit ended. Where one meta is lost, the commit of the other is enough then, and what may be
     /// newer is in the log.
     pub log_follows: bool,
+    /// Bounds the lists of the report.
+    pub limits: Limits,
 }
 
 /// Everything that can be saved of a file. The records stay in the file.
@@ -350,6 +353,7 @@ impl<'a> Gatherer<'_, 'a> {
                     && !never_sure
                     && intact,
                 include_freed: options.include_freed,
+                most_told: options.limits.max_findings,
                 sure_until: sure_until.flatten(),
             },
         );

@@ -15,7 +15,6 @@ use crate::{
         Error as BoltError, Item,
         salvage::{self, Candidate, Found, NodeAt, Pages, Piece, Pieces},
     },
-    limits::Limits,
     pb::wire::KeyValueRef,
     progress::Progress,
     schema::{RecordKey, Revision},
@@ -69,6 +68,8 @@ pub(super) struct Trust {
     pub(super) nothing_unknown: bool,
     /// Whether records of free pages are wanted.
     pub(super) include_freed: bool,
+    /// Records and holes that are told of one by one; the others are counted.
+    pub(super) most_told: usize,
     /// Records of the tree behind this one may never have been committed.
     pub(super) sure_until: Option<RecordKey>,
 }
@@ -351,7 +352,7 @@ impl<'s, 'a> TreeRecords<'s, 'a> {
     fn lose(&mut self, piece: &Piece<'a>) {
         self.broken = true;
         self.cut_records += 1;
-        if self.cut.len() >= Limits::default().max_findings {
+        if self.cut.len() >= self.space.trust.most_told {
             return;
         }
         let lost = match piece {
@@ -576,7 +577,7 @@ impl<'a> Merge<'_, 'a> {
     fn hole(&mut self, hole: Hole, below: RecordKey) {
         self.out.hole_count += 1;
         self.out.doubt_below = self.out.doubt_below.max(Some(below));
-        if self.out.holes.len() < Limits::default().max_findings {
+        if self.out.holes.len() < self.space.trust.most_told {
             self.out.holes.push(hole);
         }
     }

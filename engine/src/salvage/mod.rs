@@ -14,6 +14,7 @@
 mod carve;
 mod fragment;
 mod gather;
+mod judged;
 mod merge;
 mod record;
 mod report;
@@ -23,6 +24,7 @@ mod write;
 
 pub use carve::{Carved, Carver, Certainty, Origin};
 pub use gather::{Options, Salvage};
+pub use judged::{DamagedRecord, damaged_records};
 pub use report::{BucketFrom, BucketReport, CutRecord, Doubt, Hole, LostPages, Report, Run, Tree};
 pub use write::{Doubtful, doubtful};
 

@@ -218,8 +218,7 @@ fn structure(
     let leases = causes::in_leases(&verification.findings).cloned();
     let mut live_keys = None;
     part(&mut verification, "keyspace", &in_tree, || {
-        let (detail, mut findings) =
-            key_space(&store, scan, scratch, progress, &mut live_keys)?;
+        let (detail, mut findings) = key_space(&store, scan, scratch, progress, &mut live_keys)?;
         causes::link_history(&mut findings, leases.as_ref());
         Ok((detail, findings))
     })?;

@@ -13,10 +13,10 @@ use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
     bolt::Db,
     bulk::Bulk,
-    finding::Severity,
+    finding::{Finding, Severity},
     limits::Limits,
     restore::{self, Contents, Options, Plan, Prepared, Restoring, Target},
-    salvage::{self, Doubtful, Report, Salvage},
+    salvage::{self, DamagedRecord, Doubtful, Report, Salvage},
     schema::{Store, members},
     snapshot::{Image, verify},
     source::{FaultGuard, Source},
@@ -34,7 +34,6 @@ use crate::{
     args::{self, Reading},
     exit::{Answer, Exit},
     input::{Input, apart},
-    output,
 };
 
 /// What was saved, and into what.
@@ -53,7 +52,8 @@ pub struct Done {
     start: Vec<Vec<String>>,
     files: Vec<(PathBuf, u64)>,
     space: Vec<Space>,
-    findings: Vec<etcdsnap_engine::finding::Finding>,
+    findings: Vec<Finding>,
+    damaged: Vec<DamagedRecord>,
 }
 
 impl Done {
@@ -63,9 +63,10 @@ impl Done {
         members.zip(self.start.iter().map(Vec::as_slice))
     }
 
-    /// Whether nothing is lost or doubtful.
+    /// Whether nothing is lost, doubtful or damaged in what was saved.
     fn is_whole(&self) -> bool {
-        self.report.is_whole() && self.doubtful.is_empty() && !self.wal.lost()
+        let damage = self.findings.iter().any(|finding| finding.severity == Severity::Damage);
+        self.report.is_whole() && self.doubtful.is_empty() && !self.wal.lost() && !damage
     }
 }
 
@@ -126,6 +127,7 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     let db =
         Db::from_bytes(saved.bytes(), Limits::default()).context("read back what was saved")?;
     let mut findings = judge(context, &saved)?;
+    let damaged = salvage::damaged_records(&db, &findings)?;
     let incomplete = applied.count() > 0 && !report.keys_are_whole();
     let replayed = incomplete.then_some(report.revision);
     let doubtful = salvage::doubtful(&db, &report, replayed, &context.ui)?;
@@ -147,6 +149,7 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
         files: vec![(args.output.clone(), db.size_bytes())],
         space: needed(db.size_bytes()),
         findings: Vec::new(),
+        damaged,
     };
     let settled = || input.settle().map_err(io::Error::other);
     if let Some(plan) = plan {
@@ -206,7 +209,8 @@ fn save(
     fits: &dyn Fn(u64) -> Result<()>,
 ) -> Result<(Source, Report, Applied)> {
     let log_follows = input.located().member.is_some() && !args.no_wal;
-    let wanted = salvage::Options { include_freed: args.include_freed, log_follows };
+    let limits = Limits::default();
+    let wanted = salvage::Options { include_freed: args.include_freed, log_follows, limits };
     let report = write(context, args, input, wanted, file, fits)?;
     let saved = read_back(context, args, file, staged)?;
     let (saved, applied) = wal::apply(context, args, input, saved, &report)?;
@@ -296,16 +300,12 @@ fn over(file: &File) -> Result<File> {
     Ok(file)
 }
 
-/// What `verify` says of what was saved: of damage that is left, it must not be silent.
-fn judge(context: &Context, saved: &Source) -> Result<Vec<etcdsnap_engine::finding::Finding>> {
+/// What `verify` says of what was saved, notes apart.
+fn judge(context: &Context, saved: &Source) -> Result<Vec<Finding>> {
     let verification =
         verify(&Image::without_trailer(saved.bytes()), Limits::default(), &context.ui)
             .context("verify what was saved")?;
     let mut findings = verification.findings;
     findings.retain(|finding| finding.severity != Severity::Note);
-    findings
-        .iter()
-        .filter(|finding| finding.severity == Severity::Damage)
-        .for_each(|finding| context.warn(&output::finding(finding)));
     Ok(findings)
 }

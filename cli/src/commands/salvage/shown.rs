@@ -3,6 +3,7 @@
 use anyhow::Result;
 use etcdsnap_engine::{
     bolt::{PageId, salvage::Sizing},
+    finding::{Finding, Place, Severity},
     salvage::{BucketFrom, Doubt, Hole, Tree},
     schema::Revision,
     shell,
@@ -44,6 +45,7 @@ struct Json<'a> {
     holes: Vec<HoleJson>,
     hole_count: u64,
     doubtful: Vec<DoubtfulJson>,
+    damaged_records: Vec<DamagedJson<'a>>,
     wal: WalJson<'a>,
     cluster_id: Option<String>,
     restored: Vec<MemberJson<'a>>,
@@ -130,6 +132,16 @@ struct DoubtfulJson {
 }
 
 #[derive(Serialize)]
+struct DamagedJson<'a> {
+    revision: i64,
+    sub: i64,
+    code: &'a str,
+    message: &'a str,
+    #[serde(flatten)]
+    key: Option<KeyJson>,
+}
+
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct WalJson<'a> {
     entries_replayed: u64,
@@ -170,6 +182,7 @@ fn rows(done: &Done) -> Vec<(&'static str, String)> {
         ("Keys doubtful", done.doubtful.len().to_string()),
         ("Records from the tree", report.tree_records.to_string()),
         ("Records from loose pages", report.found_records.to_string()),
+        ("Records damaged", done.damaged.len().to_string()),
         ("Records lost", report.cut_records.to_string()),
         ("Pages lost", report.lost_pages.iter().map(|lost| lost.count).sum::<u64>().to_string()),
         ("Entries replayed", done.wal.count().to_string()),
@@ -180,7 +193,13 @@ fn simple(done: &Done) -> String {
     let report = &done.report;
     let mut text = String::new();
     let verb = if done.dry_run { "would save" } else { "saved" };
-    let state = if done.is_whole() { "nothing is lost" } else { "SOMETHING IS LOST OR DOUBTFUL" };
+    let state = if done.is_whole() {
+        "nothing is lost"
+    } else if report.is_whole() && done.doubtful.is_empty() && !done.wal.lost() {
+        "DAMAGED AS ITS SOURCE IS"
+    } else {
+        "SOMETHING IS LOST OR DOUBTFUL"
+    };
     text += &format!(
         "{verb} {} keys ({} of them doubtful) at revision {} to {}: {state}\n",
         done.live_keys,
@@ -215,9 +234,15 @@ fn simple(done: &Done) -> String {
         }
         Applied::Not { why } => text += &format!("  WAL: NOT APPLIED: {}\n", escape(why)),
     }
-    if !done.is_whole() {
+    let lost = if done.is_whole() { String::new() } else { loss(done) };
+    if !lost.is_empty() {
         text += "lost:\n";
-        text += &loss(done);
+        text += &lost;
+    }
+    if !done.damaged.is_empty() {
+        text += "damaged in the source and saved as it stands there, which verify of the output finds:\n";
+        let lines = done.damaged.iter().map(|one| format!("  {}\n", escape(&one.message)));
+        text += &some(lines, done.damaged.len());
     }
     if report.compaction != report.compact_revision && report.compaction > 0 {
         text += &format!(
@@ -232,8 +257,8 @@ fn simple(done: &Done) -> String {
         });
         text += &some(lines, done.doubtful.len());
     }
-    for finding in &done.findings {
-        text += &format!("{}: {}\n", finding.severity, escape(&finding.message));
+    for line in output::findings(&not_listed(done)) {
+        text += &format!("{line}\n");
     }
     if done.dry_run {
         text += &output::planned(&done.files, &done.space);
@@ -248,6 +273,14 @@ fn simple(done: &Done) -> String {
         text += "nothing was written: this was a dry run\n";
     }
     text
+}
+
+/// Findings that are not told record by record.
+fn not_listed(done: &Done) -> Vec<Finding> {
+    let is_told = |finding: &Finding| {
+        finding.severity == Severity::Damage && matches!(finding.place, Place::Revision { .. })
+    };
+    done.findings.iter().filter(|finding| !is_told(finding)).cloned().collect()
 }
 
 fn loss(done: &Done) -> String {
@@ -449,6 +482,17 @@ fn json(done: &Done) -> Json<'_> {
                 revision: one.revision.main,
                 sub: one.revision.sub,
                 reason: one.doubt.as_str(),
+            })
+            .collect(),
+        damaged_records: done
+            .damaged
+            .iter()
+            .map(|one| DamagedJson {
+                revision: one.revision.main,
+                sub: one.revision.sub,
+                code: one.code,
+                message: &one.message,
+                key: one.key.as_deref().map(KeyJson::new),
             })
             .collect(),
         wal: WalJson {
