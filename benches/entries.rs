@@ -4,11 +4,11 @@ use etcdsnap_engine::{
     pb::{
         etcdserverpb::Metadata,
         kvpb::{
-            Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, Request,
-            RequestOp, TargetUnion, TxnRequest,
+            Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, TargetUnion,
         },
         raftpb::{Entry, HardState},
         requestpb::{InternalRaftRequest, LeaseGrantRequest, LeaseRevokeRequest},
+        txnpb::{Request, Txn},
         walpb::Snapshot,
     },
     synthetic::{Workload, key_name},
@@ -56,8 +56,9 @@ fn request(workload: &Workload, random: &mut Random, index: u64) -> InternalRaft
                 target_union: Some(TargetUnion::ModRevision(1)),
                 range_end: Vec::new(),
             };
-            let success = vec![RequestOp { request: Some(Request::Put(put)) }];
-            request.txn = Some(TxnRequest { compare: vec![compare], success, failure: Vec::new() });
+            let success = vec![Request::Put(put).into()];
+            let txn = Txn { compare: vec![compare], success, failure: Vec::new() };
+            request.txn = Some(txn.into());
         }
         85..94 => {
             request.delete_range =

@@ -86,11 +86,7 @@ pub fn run(context: &Context, args: &Input) -> Result<Answer> {
         Format::Table => {
             let mut table = Table::new(&["KIND", "NAME", "ROLES OR PERMISSIONS"]).left();
             for user in users {
-                table.row(vec![
-                    "user".to_owned(),
-                    name(&user.name),
-                    escape(&user.roles.join(", ")),
-                ]);
+                table.row(vec!["user".to_owned(), name(&user.name), role_names(user)]);
             }
             for role in roles {
                 table.row(vec!["role".to_owned(), name(&role.name), permissions(role).join("; ")]);
@@ -112,7 +108,7 @@ pub fn run(context: &Context, args: &Input) -> Result<Answer> {
                 let roles = if user.roles.is_empty() {
                     "no roles".to_owned()
                 } else {
-                    format!("roles {}", escape(&user.roles.join(", ")))
+                    format!("roles {}", role_names(user))
                 };
                 let password = if user.password.is_empty() { ", no password" } else { "" };
                 text += &format!("user {}: {roles}{password}\n", name(&user.name));
@@ -133,10 +129,14 @@ fn name(name: &[u8]) -> String {
     escape(&String::from_utf8_lossy(name))
 }
 
+fn role_names(user: &User) -> String {
+    user.roles.iter().map(|role| name(role)).collect::<Vec<_>>().join(", ")
+}
+
 fn user_json(user: &User) -> UserJson {
     UserJson {
         name: String::from_utf8_lossy(&user.name).into_owned(),
-        roles: user.roles.clone(),
+        roles: user.roles.iter().map(|role| String::from_utf8_lossy(role).into_owned()).collect(),
         password: !user.password.is_empty(),
         no_password: user.options.is_some_and(|options| options.no_password),
     }

@@ -2,7 +2,7 @@
 
 use etcdsnap_engine::{
     member::Lacking,
-    replay::{Base, Commit, NotableKind, Report},
+    replay::{Base, Commit, NotableKind, Report, password},
     wal::LogEnd,
 };
 
@@ -55,10 +55,23 @@ pub fn replayed(report: &Report) -> Vec<String> {
         ));
     }
     if !report.resalted.is_empty() {
-        let names: Vec<String> =
-            report.resalted.iter().map(|name| escape(&String::from_utf8_lossy(name))).collect();
+        const NAMED: usize = 20;
+        let names = report.resalted.iter().take(NAMED);
+        let mut names: Vec<String> =
+            names.map(|name| escape(&String::from_utf8_lossy(name))).collect();
+        if let Some(more @ 1..) = report.resalted.len().checked_sub(NAMED) {
+            names.push(format!("and {more} more"));
+        }
+        let cost = match report.password_cost {
+            password::COST => String::new(),
+            cost => format!(
+                " (there are {}, so they are hashed at bcrypt cost {cost}; servers use {}: set new ones)",
+                report.resalted.len(),
+                password::COST
+            ),
+        };
         lines.push(format!(
-            "note: the WAL has the passwords of these users in clear text; they work, but their stored bytes differ from the member's: {}",
+            "note: the WAL has the passwords of these users in clear text; they work, but their stored bytes differ from the member's{cost}: {}",
             names.join(", ")
         ));
     }

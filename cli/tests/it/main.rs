@@ -6,6 +6,7 @@ mod doctor;
 mod facts;
 mod foreign;
 mod golden;
+mod hostile_logs;
 mod inside;
 mod judged;
 mod mending;

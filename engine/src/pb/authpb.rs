@@ -17,9 +17,9 @@ pub struct User {
     /// bcrypt text; empty for a user without password.
     #[prost(bytes = "vec", tag = "2")]
     pub password: Vec<u8>,
-    /// Names of the roles granted, sorted.
-    #[prost(string, repeated, tag = "3")]
-    pub roles: Vec<String>,
+    /// Names of the roles granted, sorted. Bytes, though etcd says `string`: servers up to 3.6 take any.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub roles: Vec<Vec<u8>>,
     /// Options given when the user was added.
     #[prost(message, optional, tag = "4")]
     pub options: Option<UserAddOptions>,

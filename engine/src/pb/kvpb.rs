@@ -151,45 +151,6 @@ pub struct Compare {
     pub range_end: Vec<u8>,
 }
 
-/// One of four requests.
-#[derive(Clone, PartialEq, Eq, prost::Oneof)]
-pub enum Request {
-    /// A read.
-    #[prost(message, tag = "1")]
-    Range(RangeRequest),
-    /// A put.
-    #[prost(message, tag = "2")]
-    Put(PutRequest),
-    /// A deletion.
-    #[prost(message, tag = "3")]
-    DeleteRange(DeleteRangeRequest),
-    /// A transaction within the transaction.
-    #[prost(message, tag = "4")]
-    Txn(TxnRequest),
-}
-
-/// An operation of a transaction.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct RequestOp {
-    /// What is done.
-    #[prost(oneof = "Request", tags = "1, 2, 3, 4")]
-    pub request: Option<Request>,
-}
-
-/// A transaction.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct TxnRequest {
-    /// Conditions, all of which must hold.
-    #[prost(message, repeated, tag = "1")]
-    pub compare: Vec<Compare>,
-    /// Done when they do.
-    #[prost(message, repeated, tag = "2")]
-    pub success: Vec<RequestOp>,
-    /// Done when one does not.
-    #[prost(message, repeated, tag = "3")]
-    pub failure: Vec<RequestOp>,
-}
-
 /// A compaction.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct CompactionRequest {

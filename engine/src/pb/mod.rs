@@ -17,5 +17,6 @@ pub mod mvccpb;
 pub mod raftpb;
 pub mod requestpb;
 pub mod snappb;
+pub mod txnpb;
 pub mod walpb;
 pub mod wire;

@@ -1,14 +1,18 @@
 //! Package etcdserverpb: the envelope of every entry, and requests on leases, alarms and auth
 //! (`api/etcdserverpb/{raft_internal,rpc,etcdserver}.proto`).
+//!
+//! Names, passwords and what the v2 API stores are bytes here, though etcd says `string`: its servers up to 3.6
+//! take what is no UTF-8 as well.
 
 use super::{
     authpb::{Permission, UserAddOptions},
     etcdserverpb::AlarmType,
-    kvpb::{CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest},
+    kvpb::{CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest},
     membershippb::{
         ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest,
         DowngradeVersionTestRequest,
     },
+    txnpb::TxnRequest,
 };
 
 /// Who asked.
@@ -18,8 +22,8 @@ pub struct RequestHeader {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// The user; empty without auth.
-    #[prost(string, tag = "2")]
-    pub username: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub username: Vec<u8>,
     /// Auth revision the user signed in at; 0 without auth.
     #[prost(uint64, tag = "3")]
     pub auth_revision: u64,
@@ -93,14 +97,14 @@ pub struct AlarmRequest {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct InternalAuthenticateRequest {
     /// The user.
-    #[prost(string, tag = "1")]
-    pub name: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
     /// The password in clear text, up to 3.4.
-    #[prost(string, tag = "2")]
-    pub password: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub password: Vec<u8>,
     /// The token given out.
-    #[prost(string, tag = "3")]
-    pub simple_token: String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub simple_token: Vec<u8>,
 }
 
 /// A request without fields: switches, status and lists of auth.
@@ -111,101 +115,101 @@ pub struct EmptyRequest {}
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AuthUserAddRequest {
     /// The user.
-    #[prost(string, tag = "1")]
-    pub name: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
     /// The password in clear text, up to 3.4.
-    #[prost(string, tag = "2")]
-    pub password: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub password: Vec<u8>,
     /// How the user may sign in.
     #[prost(message, optional, tag = "3")]
     pub options: Option<UserAddOptions>,
     /// Base64 of the bcrypt text, from 3.5; etcd's `hashedPassword`.
-    #[prost(string, tag = "4")]
-    pub hashed_password: String,
+    #[prost(bytes = "vec", tag = "4")]
+    pub hashed_password: Vec<u8>,
 }
 
 /// Asks for a user.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AuthUserGetRequest {
     /// The user.
-    #[prost(string, tag = "1")]
-    pub name: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
 }
 
 /// Deletes a user.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AuthUserDeleteRequest {
     /// The user.
-    #[prost(string, tag = "1")]
-    pub name: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
 }
 
 /// Gives a user a new password.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AuthUserChangePasswordRequest {
     /// The user.
-    #[prost(string, tag = "1")]
-    pub name: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
     /// The password in clear text, up to 3.4.
-    #[prost(string, tag = "2")]
-    pub password: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub password: Vec<u8>,
     /// Base64 of the bcrypt text, from 3.5; etcd's `hashedPassword`.
-    #[prost(string, tag = "3")]
-    pub hashed_password: String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub hashed_password: Vec<u8>,
 }
 
 /// Gives a user a role.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AuthUserGrantRoleRequest {
     /// The user.
-    #[prost(string, tag = "1")]
-    pub user: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub user: Vec<u8>,
     /// The role.
-    #[prost(string, tag = "2")]
-    pub role: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub role: Vec<u8>,
 }
 
 /// Takes a role from a user.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AuthUserRevokeRoleRequest {
     /// The user.
-    #[prost(string, tag = "1")]
-    pub name: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
     /// The role.
-    #[prost(string, tag = "2")]
-    pub role: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub role: Vec<u8>,
 }
 
 /// Adds a role.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AuthRoleAddRequest {
     /// The role.
-    #[prost(string, tag = "1")]
-    pub name: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
 }
 
 /// Asks for a role.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AuthRoleGetRequest {
     /// The role.
-    #[prost(string, tag = "1")]
-    pub role: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub role: Vec<u8>,
 }
 
 /// Deletes a role.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AuthRoleDeleteRequest {
     /// The role.
-    #[prost(string, tag = "1")]
-    pub role: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub role: Vec<u8>,
 }
 
 /// Gives a role a permission.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AuthRoleGrantPermissionRequest {
     /// The role.
-    #[prost(string, tag = "1")]
-    pub name: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub name: Vec<u8>,
     /// The permission.
     #[prost(message, optional, tag = "2")]
     pub perm: Option<Permission>,
@@ -215,8 +219,8 @@ pub struct AuthRoleGrantPermissionRequest {
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct AuthRoleRevokePermissionRequest {
     /// The role.
-    #[prost(string, tag = "1")]
-    pub role: String,
+    #[prost(bytes = "vec", tag = "1")]
+    pub role: Vec<u8>,
     /// Key of the permission.
     #[prost(bytes = "vec", tag = "2")]
     pub key: Vec<u8>,
@@ -232,20 +236,20 @@ pub struct V2Request {
     #[prost(uint64, tag = "1")]
     pub id: u64,
     /// PUT, GET, DELETE, SYNC or QGET.
-    #[prost(string, tag = "2")]
-    pub method: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub method: Vec<u8>,
     /// Key in the v2 store.
-    #[prost(string, tag = "3")]
-    pub path: String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub path: Vec<u8>,
     /// Its value.
-    #[prost(string, tag = "4")]
-    pub val: String,
+    #[prost(bytes = "vec", tag = "4")]
+    pub val: Vec<u8>,
     /// Whether it is a directory.
     #[prost(bool, tag = "5")]
     pub dir: bool,
     /// Condition on the old value.
-    #[prost(string, tag = "6")]
-    pub prev_value: String,
+    #[prost(bytes = "vec", tag = "6")]
+    pub prev_value: Vec<u8>,
     /// Condition on the old index.
     #[prost(uint64, tag = "7")]
     pub prev_index: u64,
@@ -398,7 +402,10 @@ mod tests {
             b"\x22\x08\x0a\x01a\x12\x01b\x18\x05\xa2\x06\x0b\x08\xa3\x3b\x12\x04root\x18\x09";
         let request = InternalRaftRequest::decode(&bytes[..]).unwrap();
         let header = request.header.as_ref().unwrap();
-        assert_eq!((header.id, header.username.as_str(), header.auth_revision), (7587, "root", 9));
+        assert_eq!(
+            (header.id, header.username.as_slice(), header.auth_revision),
+            (7587, &b"root"[..], 9)
+        );
         let put = request.put.unwrap();
         assert_eq!(
             (put.key.as_slice(), put.value.as_slice(), put.lease),

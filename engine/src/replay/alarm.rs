@@ -1,6 +1,6 @@
 //! Alarms, and what they keep from being applied.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
@@ -17,7 +17,10 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Alarms {
     line: Line,
-    on: Vec<AlarmMember>,
+    /// Raised alarms: which, and of which member.
+    on: BTreeSet<(i32, u64)>,
+    /// How many members have raised each.
+    counts: BTreeMap<i32, usize>,
     gate: Gate,
     changed: bool,
 }
@@ -46,7 +49,11 @@ impl Alarms {
 
     fn new(line: Line, on: Vec<AlarmMember>) -> Self {
         let gate = Gate { no_space: false, corrupt: false, auth: true };
-        let mut alarms = Self { line, on, gate, changed: false };
+        let on = on.into_iter().map(|on| (on.alarm, on.member_id)).collect();
+        let mut alarms = Self { line, on, counts: BTreeMap::new(), gate, changed: false };
+        for (alarm, _) in &alarms.on {
+            *alarms.counts.entry(*alarm).or_default() += 1;
+        }
         alarms.gate = alarms.gate_at_boot();
         alarms
     }
@@ -65,23 +72,25 @@ impl Alarms {
     }
 
     fn count(&self, alarm: i32) -> usize {
-        self.on.iter().filter(|on| on.alarm == alarm).count()
+        self.counts.get(&alarm).copied().unwrap_or_default()
     }
 
     /// Raises or disarms an alarm. Source: etcd `apply.go` up to 3.5, `uber_applier.go` from 3.6 on.
     pub fn apply(&mut self, request: &AlarmRequest) {
-        let member = AlarmMember { member_id: request.member_id, alarm: request.alarm };
-        let before = self.count(member.alarm);
+        let (alarm, member) = (request.alarm, request.member_id);
+        let before = self.count(alarm);
         match AlarmAction::try_from(request.action) {
-            Ok(AlarmAction::Activate) if member.alarm != AlarmType::None as i32 => {
-                if !self.on.contains(&member) {
-                    self.on.push(member);
+            Ok(AlarmAction::Activate) if alarm != AlarmType::None as i32 => {
+                if self.on.insert((alarm, member)) {
+                    self.counts.insert(alarm, before.saturating_add(1));
                     self.changed = true;
                 }
             }
             Ok(AlarmAction::Deactivate) => {
-                let Some(at) = self.on.iter().position(|on| *on == member) else { return };
-                self.on.remove(at);
+                if !self.on.remove(&(alarm, member)) {
+                    return;
+                }
+                self.counts.insert(alarm, before.saturating_sub(1));
                 self.changed = true;
             }
             _ => return,
@@ -90,11 +99,11 @@ impl Alarms {
             self.gate = self.gate_at_boot();
             return;
         }
-        match (before, self.count(member.alarm)) {
+        match (before, self.count(alarm)) {
             (0, 1) => {
                 self.gate = Gate {
-                    no_space: member.alarm == AlarmType::Nospace as i32,
-                    corrupt: member.alarm == AlarmType::Corrupt as i32,
+                    no_space: alarm == AlarmType::Nospace as i32,
+                    corrupt: alarm == AlarmType::Corrupt as i32,
                     auth: false,
                 };
             }
@@ -105,7 +114,10 @@ impl Alarms {
 
     /// The contents of bucket `alarm`; `None` when they are what the db has.
     pub fn records(&self) -> Option<BTreeSet<Vec<u8>>> {
-        self.changed.then(|| self.on.iter().map(Message::encode_to_vec).collect())
+        let encode = |(alarm, member_id): &(i32, u64)| {
+            AlarmMember { member_id: *member_id, alarm: *alarm }.encode_to_vec()
+        };
+        self.changed.then(|| self.on.iter().map(encode).collect())
     }
 }
 

@@ -376,10 +376,10 @@ impl<'a> Boot<'a> {
             if kind != raftpb::EntryType::Normal as i32
                 && let Decoded::ConfChange(change) = Decoded::new(kind, logged.entry.data)
             {
-                members.note_applied(&change);
+                members.note_applied(self.line, &change);
             }
         }
-        members.conf_state().clone()
+        members.conf_state()
     }
 }
 

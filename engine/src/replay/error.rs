@@ -33,6 +33,16 @@ pub enum Error {
         /// What the entry is.
         what: &'static str,
     },
+    /// Puts that keep the value of their key copy it, and together they copy more than is held in memory.
+    #[error(
+        "puts that keep the old value have written {bytes} bytes, more than the {limit} that are held"
+    )]
+    Copies {
+        /// Bytes of values copied.
+        bytes: u64,
+        /// How many may be.
+        limit: u64,
+    },
     /// The log cannot be applied to the db.
     #[error(transparent)]
     Boot(super::BootError),

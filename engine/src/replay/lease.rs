@@ -20,6 +20,8 @@ const MIN_TTL: i64 = 2;
 pub struct Leases {
     /// By id as it is ordered in the bucket: as an unsigned number.
     leases: BTreeMap<u64, Lease>,
+    /// How many have a time that is left stored.
+    checkpointed: usize,
     changed: bool,
 }
 
@@ -30,8 +32,10 @@ impl Leases {
     /// When a page or record is damaged.
     pub fn load(store: &Store<'_>) -> Result<Self, Error> {
         let leases = super::error::all(small::leases(store)?)?;
-        let leases = leases.into_iter().map(|lease| (lease.id.cast_unsigned(), lease)).collect();
-        Ok(Self { leases, changed: false })
+        let leases: BTreeMap<u64, Lease> =
+            leases.into_iter().map(|lease| (lease.id.cast_unsigned(), lease)).collect();
+        let checkpointed = leases.values().filter(|lease| lease.remaining_ttl != 0).count();
+        Ok(Self { leases, checkpointed, changed: false })
     }
 
     /// Whether there is such a lease.
@@ -65,7 +69,9 @@ impl Leases {
     /// # Errors
     /// When there is none.
     pub fn revoke(&mut self, id: i64) -> Result<(), Refusal> {
-        self.leases.remove(&id.cast_unsigned()).ok_or(Refusal::LeaseNotFound { lease: id })?;
+        let gone = self.leases.remove(&id.cast_unsigned());
+        let gone = gone.ok_or(Refusal::LeaseNotFound { lease: id })?;
+        self.count(gone.remaining_ttl, 0);
         self.changed = true;
         Ok(())
     }
@@ -73,14 +79,20 @@ impl Leases {
     /// Notes what is left of a lease, in seconds, where the server stores that.
     pub fn checkpoint(&mut self, id: i64, remaining_ttl: i64) {
         if let Some(lease) = self.leases.get_mut(&id.cast_unsigned()) {
-            lease.remaining_ttl = remaining_ttl;
+            let before = std::mem::replace(&mut lease.remaining_ttl, remaining_ttl);
+            self.count(before, remaining_ttl);
             self.changed = true;
         }
     }
 
+    fn count(&mut self, before: i64, remaining_ttl: i64) {
+        let without = self.checkpointed.saturating_sub(usize::from(before != 0));
+        self.checkpointed = without.saturating_add(usize::from(remaining_ttl != 0));
+    }
+
     /// Whether any lease has been checkpointed.
     pub fn has_checkpoint(&self) -> bool {
-        self.leases.values().any(|lease| lease.remaining_ttl != 0)
+        self.checkpointed > 0
     }
 
     /// The contents of bucket `lease`; `None` when they are what the db has.

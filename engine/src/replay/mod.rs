@@ -16,7 +16,7 @@ pub mod kv;
 pub mod lease;
 mod line;
 pub mod membership;
-mod password;
+pub mod password;
 mod run;
 mod state;
 pub mod txn;

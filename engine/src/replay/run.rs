@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     Base, Boot, BootError, Error, Line, Outcome, Refusal, State,
     boot::{Broken, Target, Until},
-    image,
+    image, password,
 };
 use crate::{
     bolt::{Db, Error as BoltError, patch::Patched},
@@ -58,6 +58,8 @@ pub struct Report {
     /// Users whose password came in clear text, as up to 3.4: it works, but the stored bytes are not those of
     /// the member.
     pub resalted: BTreeSet<Vec<u8>>,
+    /// The bcrypt cost of those: [`password::COST`] as a server's, less where they are many.
+    pub password_cost: u32,
     /// Index of the entry that removed the member itself; none behind it was applied.
     pub removed_self: Option<u64>,
     /// How the log ends.
@@ -114,6 +116,7 @@ pub fn replay(
         refused: 0,
         refusals: Vec::new(),
         resalted: BTreeSet::new(),
+        password_cost: password::COST,
         removed_self: None,
         end: log.end.clone(),
         unsynced: unsynced(log),
@@ -145,7 +148,7 @@ pub fn replay(
         progress.advance(entry.data.len() as u64);
         let decoded = Decoded::new(entry.r#type.unwrap_or_default(), entry.data);
         if entry.index <= consistent_index {
-            state.membership_mut().note(&decoded);
+            state.membership_mut().note(boot.line, &decoded);
             continue;
         }
         report.applied += 1;
@@ -165,7 +168,8 @@ pub fn replay(
             }
         }
     }
-    report.resalted = state.auth().resalted().clone();
+    report.resalted = state.auth().resalted();
+    report.password_cost = password::cost(report.resalted.len());
     let patched = image::patch(db, state)?;
     Ok(Replayed { patched: Some(patched), report })
 }

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::{
     mvcc::KeySpace,
-    pb::{entry::Decoded, kvpb::PutRequest, requestpb::InternalRaftRequest},
+    pb::{
+        entry::Decoded, kvpb::PutRequest, requestpb::InternalRaftRequest, txnpb::MAX_MESSAGE_DEPTH,
+    },
     progress::Progress,
     schema::{MetaRecords, Store, bucket, meta, meta::Version},
 };
@@ -105,11 +107,16 @@ impl<'a> State<'a> {
     pub fn apply(&mut self, index: u64, term: u64, entry: &Decoded) -> Result<Outcome, Error> {
         let outcome = match entry {
             Decoded::Empty => Outcome::Applied,
-            Decoded::Request(request) if request.txn.is_some() => {
-                // What is dropped is not asked permission for either.
-                let mut request = request.clone();
-                request.txn = request.txn.take().map(|txn| txn::as_replayed(txn, self.line));
-                outcome(self.request(index, &request)?)
+            // Its decoder gives up, and the server with it.
+            Decoded::Request(request)
+                if self.line >= Line::V3_7
+                    && request
+                        .txn
+                        .as_ref()
+                        .is_some_and(|txn| txn.is_deeper_than(MAX_MESSAGE_DEPTH)) =>
+            {
+                let what = "a transaction nested more deeply than it decodes";
+                return Err(Error::ServerEnds { index, line: self.line, what });
             }
             Decoded::Request(request) => outcome(self.request(index, request)?),
             Decoded::V2(_) if self.line >= Line::V3_7 => {
@@ -164,7 +171,7 @@ impl<'a> State<'a> {
             self.keys.write().delete(Interval::new(&delete.key, &delete.range_end))?;
             Ok(Ok(()))
         } else if let Some(txn) = &request.txn {
-            txn::apply(&mut self.keys, &self.leases, txn)
+            txn::apply(&mut self.keys, &self.leases, txn, self.line)
         } else if let Some(compaction) = &request.compaction {
             Ok(self.compact(compaction.revision))
         } else if let Some(grant) = &request.lease_grant {
@@ -210,9 +217,9 @@ impl<'a> State<'a> {
         if let Err(refusal) = self.leases.revoke(lease) {
             return Ok(Err(refusal));
         }
-        let keys = self.keys.keys_of_lease(lease)?;
+        let keys = self.keys.keys_of_lease(lease)?.map(|own| own.keys.clone());
         let mut write = self.keys.write();
-        for key in &keys {
+        for key in keys.iter().flatten() {
             write.delete(Interval::new(key, &[]))?;
         }
         Ok(Ok(()))
@@ -286,8 +293,8 @@ fn shut(line: Line, gate: Gate, request: &InternalRaftRequest) -> Result<(), Ref
     if gate.corrupt && on_keys {
         return Err(Refusal::Corrupt);
     }
-    let costs = request.txn.as_ref().is_some_and(|txn| txn::cost(txn, line) > 0);
-    if gate.no_space && (writes || costs) {
+    let costs = || request.txn.as_ref().is_some_and(|txn| txn::cost(txn, line) > 0);
+    if gate.no_space && (writes || costs()) {
         return Err(Refusal::NoSpace);
     }
     Ok(())

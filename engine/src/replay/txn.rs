@@ -5,36 +5,26 @@
 //! before anything else; from 3.7 on it checks them as every member does. Source: etcd
 //! `server/etcdserver/{apply,server}.go`, `server/etcdserver/txn/txn.go`.
 
-use std::cmp::Ordering;
-
 use super::{
     Line, Refusal,
     error::Error,
-    kv::{Interval, KeyValues, Write},
+    kv::{Condition, Interval, KeyValues, Write},
     lease::Leases,
 };
 use crate::pb::{
-    kvpb::{
-        Compare, CompareResult, CompareTarget, PutRequest, RangeRequest, Request, RequestOp,
-        TargetUnion, TxnRequest,
-    },
-    wire::KeyValueRef,
+    kvpb::{PutRequest, RangeRequest},
+    txnpb::{Request, RequestOp, Txn, TxnId, TxnRequest},
 };
 
-/// Branches chosen: of the transaction itself, then of those nested in the chosen branch, depth first.
-type Path = Vec<bool>;
+/// Bytes of values that puts may take from their keys, all entries together.
+const COPIES: u64 = 1 << 30;
 
-/// A transaction as `line` replays it: without what it drops.
-pub fn as_replayed(mut txn: TxnRequest, line: Line) -> TxnRequest {
-    if line < Line::V3_7 {
-        for branch in [&mut txn.success, &mut txn.failure] {
-            branch.retain(|op| !matches!(op.request, Some(Request::Range(_))));
-        }
-    }
-    txn
+/// Whether a server of `line` that replays drops the operation: ranges at the top, up to 3.6.
+pub fn is_dropped(line: Line, txn: TxnId, op: &RequestOp) -> bool {
+    line < Line::V3_7 && txn == TxnId::OUTERMOST && matches!(op.request, Some(Request::Range(_)))
 }
 
-/// Applies a transaction.
+/// Applies a transaction by the rules of `line`.
 ///
 /// # Errors
 /// When the db is damaged. `Ok(Err(_))` when the transaction is refused as a whole.
@@ -42,125 +32,124 @@ pub fn apply(
     keys: &mut KeyValues<'_>,
     leases: &Leases,
     txn: &TxnRequest,
+    line: Line,
 ) -> Result<Result<(), Refusal>, Error> {
-    let mut path = Path::new();
-    choose(keys, txn, &mut path)?;
-    if let Err(refusal) = check(keys, leases, txn, &mut path.iter().copied())? {
-        return Ok(Err(refusal));
+    let chosen = Chosen::of(keys, txn)?;
+    for (at, op) in chosen.walk() {
+        if is_dropped(line, at, op) {
+            continue;
+        }
+        if let Err(refusal) = check(keys, leases, op)? {
+            return Ok(Err(refusal));
+        }
     }
+    // An error on the way ends it there, as in servers before 3.5.17; later ones end themselves, so that no log
+    // a server survived has one.
     let mut write = keys.write();
-    execute(&mut write, txn, &mut path.iter().copied())
+    for (_, op) in chosen.walk() {
+        if let Err(refusal) = execute(&mut write, op)? {
+            return Ok(Err(refusal));
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// What the puts of a transaction cost, in bytes, the dearer branch counting: while the backend is full, a
 /// transaction that costs something is refused. 3.4 does not look into nested ones. Source: etcd `quota.go`.
 pub fn cost(txn: &TxnRequest, line: Line) -> u64 {
     const OVERHEAD: u64 = 256;
-    let branch = |ops: &[RequestOp]| {
-        ops.iter().fold(0_u64, |sum, op| {
-            sum.saturating_add(match &op.request {
-                Some(Request::Put(put)) => OVERHEAD + put.key.len() as u64 + put.value.len() as u64,
-                Some(Request::Txn(nested)) if line > Line::V3_4 => cost(nested, line),
-                Some(Request::Txn(_) | Request::Range(_) | Request::DeleteRange(_)) | None => 0,
+    // From the innermost to the outermost: what is nested is known when it is asked for.
+    let mut costs = vec![0_u64; txn.count()];
+    for (id, own) in txn.innermost_first() {
+        let branch = |ops: &[RequestOp]| {
+            ops.iter().fold(0_u64, |sum, op| {
+                sum.saturating_add(match &op.request {
+                    Some(Request::Put(put)) => {
+                        OVERHEAD + put.key.len() as u64 + put.value.len() as u64
+                    }
+                    Some(Request::Txn(nested)) if line > Line::V3_4 && *nested > id => {
+                        costs.get(nested.index()).copied().unwrap_or_default()
+                    }
+                    Some(Request::Txn(_) | Request::Range(_) | Request::DeleteRange(_)) | None => 0,
+                })
             })
+        };
+        let cost = branch(&own.success).max(branch(&own.failure));
+        if let Some(known) = costs.get_mut(id.index()) {
+            *known = cost;
+        }
+    }
+    costs.first().copied().unwrap_or_default()
+}
+
+/// Which branches of a transaction and of those nested in them are done.
+struct Chosen<'t> {
+    txn: &'t TxnRequest,
+    /// Of each transaction; meaningless where it stands in a branch that is not done.
+    success: Vec<bool>,
+}
+
+impl<'t> Chosen<'t> {
+    fn of(keys: &KeyValues<'_>, txn: &'t TxnRequest) -> Result<Self, Error> {
+        let mut chosen = Self { txn, success: vec![false; txn.count()] };
+        let mut pending = vec![(TxnId::OUTERMOST, txn.outermost())];
+        while let Some((id, own)) = pending.pop() {
+            let mut success = true;
+            for compare in &own.compare {
+                let interval = Interval::new(&compare.key, &compare.range_end);
+                if !keys.all(interval, &Condition::new(compare))? {
+                    success = false;
+                    break;
+                }
+            }
+            if let Some(known) = chosen.success.get_mut(id.index()) {
+                *known = success;
+            }
+            for op in own.branch(success) {
+                if let Some(Request::Txn(nested)) = op.request
+                    && let Some(inner) = txn.nested(id, nested)
+                {
+                    pending.push((nested, inner));
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// The operations to be done, in order; a nested transaction is its operations.
+    fn walk(&self) -> impl Iterator<Item = (TxnId, &'t RequestOp)> {
+        let branch = |id: TxnId, txn: &'t Txn| {
+            let success = self.success.get(id.index()).copied().unwrap_or_default();
+            (id, txn.branch(success).iter())
+        };
+        let mut open = vec![branch(TxnId::OUTERMOST, self.txn.outermost())];
+        std::iter::from_fn(move || {
+            loop {
+                let (id, ops) = open.last_mut()?;
+                let (id, Some(op)) = (*id, ops.next()) else {
+                    open.pop();
+                    continue;
+                };
+                let Some(Request::Txn(nested)) = op.request else { return Some((id, op)) };
+                if let Some(inner) = self.txn.nested(id, nested) {
+                    open.push(branch(nested, inner));
+                }
+            }
         })
-    };
-    branch(&txn.success).max(branch(&txn.failure))
-}
-
-fn branch(txn: &TxnRequest, success: bool) -> &[RequestOp] {
-    if success { &txn.success } else { &txn.failure }
-}
-
-fn choose(keys: &KeyValues<'_>, txn: &TxnRequest, path: &mut Path) -> Result<(), Error> {
-    let mut success = true;
-    for compare in &txn.compare {
-        if !holds(keys, compare)? {
-            success = false;
-            break;
-        }
-    }
-    path.push(success);
-    for op in branch(txn, success) {
-        if let Some(Request::Txn(nested)) = &op.request {
-            choose(keys, nested, path)?;
-        }
-    }
-    Ok(())
-}
-
-/// A condition on a range must hold for each key in it; on no key it is put to zeros, and fails for values.
-fn holds(keys: &KeyValues<'_>, compare: &Compare) -> Result<bool, Error> {
-    let found = keys.keys(Interval::new(&compare.key, &compare.range_end))?;
-    if found.is_empty() {
-        let value = compare.target == CompareTarget::Value as i32;
-        return Ok(!value && holds_for(compare, &KeyValueRef::default()));
-    }
-    for key in &found {
-        if keys.get(key)?.is_some_and(|kv| !holds_for(compare, &kv)) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn holds_for(compare: &Compare, kv: &KeyValueRef<'_>) -> bool {
-    use TargetUnion::{CreateRevision, Lease, ModRevision, Value, Version};
-    let wanted = compare.target_union.as_ref();
-    // A number of another target than the one compared counts as zero.
-    let found = match CompareTarget::try_from(compare.target) {
-        Ok(CompareTarget::Value) => {
-            let wanted = match wanted {
-                Some(Value(value)) => value.as_slice(),
-                _ => &[],
-            };
-            kv.value.cmp(wanted)
-        }
-        Ok(CompareTarget::Version) => {
-            kv.version.cmp(&if let Some(Version(number)) = wanted { *number } else { 0 })
-        }
-        Ok(CompareTarget::Create) => {
-            kv.create_revision.cmp(&if let Some(CreateRevision(number)) = wanted {
-                *number
-            } else {
-                0
-            })
-        }
-        Ok(CompareTarget::Mod) => {
-            kv.mod_revision.cmp(&if let Some(ModRevision(number)) = wanted { *number } else { 0 })
-        }
-        Ok(CompareTarget::Lease) => {
-            kv.lease.cmp(&if let Some(Lease(number)) = wanted { *number } else { 0 })
-        }
-        Err(_) => Ordering::Equal,
-    };
-    match CompareResult::try_from(compare.result) {
-        Ok(CompareResult::Equal) => found.is_eq(),
-        Ok(CompareResult::NotEqual) => found.is_ne(),
-        Ok(CompareResult::Greater) => found.is_gt(),
-        Ok(CompareResult::Less) => found.is_lt(),
-        Err(_) => true,
     }
 }
 
+/// What must be true before an operation.
 fn check(
     keys: &KeyValues<'_>,
     leases: &Leases,
-    txn: &TxnRequest,
-    path: &mut dyn Iterator<Item = bool>,
+    op: &RequestOp,
 ) -> Result<Result<(), Refusal>, Error> {
-    for op in branch(txn, path.next().unwrap_or_default()) {
-        let checked = match &op.request {
-            Some(Request::Put(put)) => check_put(keys, leases, put)?,
-            Some(Request::Range(range)) => check_range(keys, range),
-            Some(Request::Txn(nested)) => check(keys, leases, nested, path)?,
-            Some(Request::DeleteRange(_)) | None => Ok(()),
-        };
-        if checked.is_err() {
-            return Ok(checked);
-        }
+    match &op.request {
+        Some(Request::Put(put)) => check_put(keys, leases, put),
+        Some(Request::Range(range)) => Ok(check_range(keys, range)),
+        Some(Request::DeleteRange(_) | Request::Txn(_)) | None => Ok(Ok(())),
     }
-    Ok(Ok(()))
 }
 
 /// What must be true before a put.
@@ -201,34 +190,31 @@ pub fn put(write: &mut Write<'_, '_>, put: &PutRequest) -> Result<Result<(), Ref
         return Ok(Ok(()));
     }
     let Some(old) = write.view().get(&put.key)? else { return Ok(Err(Refusal::KeyNotFound)) };
-    let value = if put.ignore_value { old.value.to_vec() } else { put.value.clone() };
     let lease = if put.ignore_lease { old.lease } else { put.lease };
+    let kept = if put.ignore_value { old.value.len() } else { 0 };
+    // Sixty bytes of log write as many as a value has.
+    let bytes = write.copy(kept);
+    if bytes > COPIES {
+        return Err(Error::Copies { bytes, limit: COPIES });
+    }
+    let old = write.view().get(&put.key)?;
+    let value = match old.filter(|_| put.ignore_value) {
+        Some(old) => old.value.to_vec(),
+        None => put.value.clone(),
+    };
     write.put(&put.key, &value, lease)?;
     Ok(Ok(()))
 }
 
-/// Executes the chosen branches in order. An error on the way ends it there, as in servers before 3.5.17;
-/// later ones end themselves, so that no log a server survived has one.
-fn execute(
-    write: &mut Write<'_, '_>,
-    txn: &TxnRequest,
-    path: &mut dyn Iterator<Item = bool>,
-) -> Result<Result<(), Refusal>, Error> {
-    for op in branch(txn, path.next().unwrap_or_default()) {
-        let done = match &op.request {
-            Some(Request::Put(request)) => put(write, request)?,
-            Some(Request::DeleteRange(request)) => {
-                write.delete(Interval::new(&request.key, &request.range_end))?;
-                Ok(())
-            }
-            Some(Request::Txn(nested)) => execute(write, nested, path)?,
-            Some(Request::Range(_)) | None => Ok(()),
-        };
-        if done.is_err() {
-            return Ok(done);
+fn execute(write: &mut Write<'_, '_>, op: &RequestOp) -> Result<Result<(), Refusal>, Error> {
+    match &op.request {
+        Some(Request::Put(request)) => put(write, request),
+        Some(Request::DeleteRange(request)) => {
+            write.delete(Interval::new(&request.key, &request.range_end))?;
+            Ok(Ok(()))
         }
+        Some(Request::Range(_) | Request::Txn(_)) | None => Ok(Ok(())),
     }
-    Ok(Ok(()))
 }
 
 #[cfg(test)]
@@ -239,13 +225,38 @@ mod tests {
     #[test]
     fn nested_puts_cost_something_from_3_5_on() {
         let put = PutRequest { key: b"k".to_vec(), value: b"vv".to_vec(), ..PutRequest::default() };
-        let of = |request| TxnRequest {
-            success: vec![RequestOp { request: Some(request) }],
-            ..TxnRequest::default()
-        };
-        let flat = of(Request::Put(put));
-        let nested = of(Request::Txn(flat.clone()));
+        let puts = Txn { success: vec![Request::Put(put).into()], ..Txn::default() };
+        let flat = TxnRequest::from(puts.clone());
+        let mut nested = TxnRequest::default();
+        let middle = nested.nest(TxnId::OUTERMOST, true, Txn::default());
+        nested.nest(middle, false, puts);
         assert_eq!((cost(&flat, Line::V3_4), cost(&nested, Line::V3_4)), (259, 0));
         assert_eq!((cost(&flat, Line::V3_5), cost(&nested, Line::V3_5)), (259, 259));
+    }
+
+    #[test]
+    fn values_that_puts_keep_are_copied_up_to_a_limit() {
+        use crate::{
+            bolt::write::{Options, Writer},
+            mvcc::KeySpace,
+            progress::Silent,
+            schema::Store,
+            snapshot::Image,
+        };
+        let writer = Writer::new(std::io::Cursor::new(Vec::new()), Options::default()).unwrap();
+        let sealed = writer.finish().unwrap().seal(crate::bolt::TxId(1)).unwrap();
+        let bytes = sealed.0.into_inner();
+        let db = Image::split(&bytes).db(crate::limits::Limits::default()).unwrap();
+        let space = KeySpace::open(&Store::new(db)).unwrap();
+        let mut keys = KeyValues::open(&space, &Silent).unwrap();
+        let mut write = keys.write();
+        let first =
+            PutRequest { key: b"k".to_vec(), value: vec![1; 1000], ..PutRequest::default() };
+        let again = PutRequest { ignore_value: true, value: Vec::new(), ..first.clone() };
+        assert_eq!(put(&mut write, &first).unwrap(), Ok(()));
+        assert_eq!(put(&mut write, &again).unwrap(), Ok(()));
+        assert_eq!(write.copy(0), 1000);
+        write.copy(usize::try_from(COPIES).unwrap() - 1999);
+        assert!(matches!(put(&mut write, &again), Err(Error::Copies { .. })));
     }
 }

@@ -277,14 +277,15 @@ fn records(store: &Store<'_>) -> Result<(String, Vec<Finding>), mvcc::Error> {
     );
     let known: BTreeSet<&[u8]> = roles.records.iter().map(|role| role.name.as_slice()).collect();
     for user in &users.records {
-        for role in user
-            .roles
-            .iter()
-            .filter(|role| role.as_str() != "root" && !known.contains(role.as_bytes()))
+        for role in
+            user.roles.iter().filter(|role| *role != b"root" && !known.contains(role.as_slice()))
         {
             let place = Place::Record { bucket: bucket::AUTH_USERS, key: user.name.clone() };
-            let message =
-                format!("user {} has role {role}, which does not exist", user.name.escape_ascii());
+            let message = format!(
+                "user {} has role {}, which does not exist",
+                user.name.escape_ascii(),
+                role.escape_ascii()
+            );
             findings.push(Finding::warning("role-missing", place, message));
         }
     }

@@ -5,6 +5,7 @@ mod bombs;
 mod broken;
 mod buckets;
 mod causes;
+mod costly;
 mod cut;
 mod damage;
 mod foreign;

@@ -111,7 +111,7 @@ fn a_removed_member_ends_at_its_removal() {
 }
 
 /// A member whose log has these requests behind each other, on an empty db.
-mod made {
+pub mod made {
     use std::io::Cursor;
 
     use etcdsnap_engine::{
@@ -258,5 +258,48 @@ mod made {
         let (outcomes, revision) = applied(Line::V3_4, &requests);
         assert_eq!(outcomes.last(), Some(&refused(Refusal::OldRevision)));
         assert_eq!(revision, 4);
+    }
+}
+
+/// Real servers of 3.4 to 3.6 applied such a log with 10,000 levels, 3.7.3 with 4,999 and ended itself at 5,000.
+#[test]
+fn transactions_of_any_depth_are_applied_as_far_as_the_server_decodes_them() {
+    use etcdsnap_engine::{
+        pb::{
+            entry::Decoded,
+            kvpb::PutRequest,
+            requestpb::InternalRaftRequest,
+            txnpb::{Request, Txn, TxnId, TxnRequest},
+        },
+        replay::{Error, Outcome, State},
+    };
+    use prost::Message;
+    let entry = |levels: usize| {
+        let put = PutRequest { key: b"k".to_vec(), ..PutRequest::default() };
+        let put = Txn { success: vec![Request::Put(put).into()], ..Txn::default() };
+        let mut txn = TxnRequest::default();
+        let mut at = TxnId::OUTERMOST;
+        for level in 2..=levels {
+            at = txn.nest(at, true, if level == levels { put.clone() } else { Txn::default() });
+        }
+        let request = InternalRaftRequest { txn: Some(txn), ..InternalRaftRequest::default() };
+        Decoded::new(0, &request.encode_to_vec())
+    };
+    let bytes = made::empty();
+    let db = Image::split(&bytes).db(Limits::default()).unwrap();
+    for (levels, line, ends) in [
+        (49, Line::V3_4, false),
+        (1_000, Line::V3_5, false),
+        (100_000, Line::V3_6, false),
+        (4_999, Line::V3_7, false),
+        (5_000, Line::V3_7, true),
+    ] {
+        let mut state = State::load(&Store::new(db), line, &Silent).unwrap();
+        let outcome = state.apply(1, 1, &entry(levels));
+        if ends {
+            assert!(matches!(outcome, Err(Error::ServerEnds { .. })), "{outcome:?}");
+        } else {
+            assert_eq!((outcome.unwrap(), state.keys().revision()), (Outcome::Applied, 2));
+        }
     }
 }

@@ -7,15 +7,19 @@ use etcdsnap_engine::pb::{
     etcdserverpb::AlarmType,
     kvpb::{
         Compare, CompareResult, CompareTarget, DeleteRangeRequest, PutRequest, RangeRequest,
-        Request, RequestOp, TargetUnion, TxnRequest,
+        TargetUnion,
     },
     raftpb::{ConfChange, ConfChangeType},
     requestpb::{AlarmAction, InternalRaftRequest, V2Request},
+    txnpb::{Request, RequestOp, TxnRequest},
 };
 use serde_json::{Map, Value, json};
 
 /// What stands where a password would.
 const MASK: &str = "***";
+/// Transactions within transactions that are shown, the outermost counted: readers of JSON end at 128 levels, of which
+/// each takes three.
+const SHOWN_LEVELS: usize = 32;
 
 /// An entry's request: its kind, and its fields under etcd's names.
 pub struct Described {
@@ -41,7 +45,7 @@ fn internal(request: &InternalRaftRequest, secrets: bool) -> Described {
     let kind = body(request, secrets, &mut fields);
     if let Some(header) = &request.header {
         if !header.username.is_empty() {
-            fields.insert("username".into(), header.username.clone().into());
+            fields.insert("username".into(), text(&header.username));
             fields.insert("authRevision".into(), header.auth_revision.into());
         }
         fields.insert("requestId".into(), format!("{:x}", header.id).into());
@@ -56,11 +60,16 @@ fn body(
     fields: &mut Map<String, Value>,
 ) -> &'static str {
     let mut set = |name: &str, value: Value| fields.insert(name.into(), value);
-    let secret = |text: &str| -> Value {
-        if secrets || text.is_empty() { text.into() } else { MASK.into() }
+    let secret = |secret: &[u8]| -> Value {
+        if secrets || secret.is_empty() { text(secret) } else { MASK.into() }
     };
-    if let Some(op) = operation(request) {
-        let (kind, described) = self::op(&op);
+    let key_request = [
+        request.range.as_ref().map(|range| ("range", read(range))),
+        request.put.as_ref().map(|put| ("put", self::put(put))),
+        request.delete_range.as_ref().map(|delete| ("delete-range", self::delete(delete))),
+        request.txn.as_ref().map(|txn| ("txn", self::txn(txn))),
+    ];
+    if let Some((kind, described)) = key_request.into_iter().flatten().next() {
         fields.extend(described);
         return kind;
     }
@@ -104,56 +113,56 @@ fn body(
         return "alarm";
     }
     if let Some(authenticate) = &request.authenticate {
-        set("name", authenticate.name.clone().into());
+        set("name", text(&authenticate.name));
         set("password", secret(&authenticate.password));
         set("simpleToken", secret(&authenticate.simple_token));
         return "authenticate";
     }
     if let Some(add) = &request.auth_user_add {
-        set("name", add.name.clone().into());
+        set("name", text(&add.name));
         set("password", secret(&add.password));
         set("hashedPassword", secret(&add.hashed_password));
         set("noPassword", add.options.is_some_and(|options| options.no_password).into());
         return "auth-user-add";
     }
     if let Some(change) = &request.auth_user_change_password {
-        set("name", change.name.clone().into());
+        set("name", text(&change.name));
         set("password", secret(&change.password));
         set("hashedPassword", secret(&change.hashed_password));
         return "auth-user-change-password";
     }
     if let Some(delete) = &request.auth_user_delete {
-        set("name", delete.name.clone().into());
+        set("name", text(&delete.name));
         return "auth-user-delete";
     }
     if let Some(get) = &request.auth_user_get {
-        set("name", get.name.clone().into());
+        set("name", text(&get.name));
         return "auth-user-get";
     }
     if let Some(grant) = &request.auth_user_grant_role {
-        set("name", grant.user.clone().into());
-        set("role", grant.role.clone().into());
+        set("name", text(&grant.user));
+        set("role", text(&grant.role));
         return "auth-user-grant-role";
     }
     if let Some(revoke) = &request.auth_user_revoke_role {
-        set("name", revoke.name.clone().into());
-        set("role", revoke.role.clone().into());
+        set("name", text(&revoke.name));
+        set("role", text(&revoke.role));
         return "auth-user-revoke-role";
     }
     if let Some(add) = &request.auth_role_add {
-        set("role", add.name.clone().into());
+        set("role", text(&add.name));
         return "auth-role-add";
     }
     if let Some(delete) = &request.auth_role_delete {
-        set("role", delete.role.clone().into());
+        set("role", text(&delete.role));
         return "auth-role-delete";
     }
     if let Some(get) = &request.auth_role_get {
-        set("role", get.role.clone().into());
+        set("role", text(&get.role));
         return "auth-role-get";
     }
     if let Some(grant) = &request.auth_role_grant_permission {
-        set("role", grant.name.clone().into());
+        set("role", text(&grant.name));
         if let Some(permission) = &grant.perm {
             let kind = match PermissionType::try_from(permission.perm_type) {
                 Ok(PermissionType::Read) => "READ".into(),
@@ -167,7 +176,7 @@ fn body(
         return "auth-role-grant-permission";
     }
     if let Some(revoke) = &request.auth_role_revoke_permission {
-        set("role", revoke.role.clone().into());
+        set("role", text(&revoke.role));
         fields.extend(range(&revoke.key, &revoke.range_end));
         return "auth-role-revoke-permission";
     }
@@ -200,86 +209,87 @@ fn body(
     bare.iter().find(|(is, _)| *is).map_or("unknown", |(_, kind)| kind)
 }
 
-/// A request that can also stand in a transaction.
-enum Operation<'a> {
-    Range(&'a RangeRequest),
-    Put(&'a PutRequest),
-    DeleteRange(&'a DeleteRangeRequest),
-    Txn(&'a TxnRequest),
-}
-
-impl<'a> From<&'a Request> for Operation<'a> {
-    fn from(request: &'a Request) -> Self {
-        match request {
-            Request::Range(range) => Self::Range(range),
-            Request::Put(put) => Self::Put(put),
-            Request::DeleteRange(delete) => Self::DeleteRange(delete),
-            Request::Txn(txn) => Self::Txn(txn),
-        }
-    }
-}
-
-fn operation(request: &InternalRaftRequest) -> Option<Operation<'_>> {
-    let range = request.range.as_ref().map(Operation::Range);
-    let put = || request.put.as_ref().map(Operation::Put);
-    let delete = || request.delete_range.as_ref().map(Operation::DeleteRange);
-    let txn = || request.txn.as_ref().map(Operation::Txn);
-    range.or_else(put).or_else(delete).or_else(txn)
-}
-
-fn op(request: &Operation<'_>) -> (&'static str, Map<String, Value>) {
+fn op(request: &Request) -> (&'static str, Map<String, Value>) {
     match request {
-        Operation::Range(read) => {
-            let mut fields = range(&read.key, &read.range_end);
-            if read.revision != 0 {
-                fields.insert("revision".into(), read.revision.into());
-            }
-            ("range", fields)
-        }
-        Operation::Put(put) => {
-            let mut fields = range(&put.key, &[]);
-            fields.insert("valueBase64".into(), STANDARD.encode(&put.value).into());
-            if put.lease != 0 {
-                fields.insert("lease".into(), format!("{:x}", put.lease).into());
-            }
-            for (name, flag) in [
-                ("prevKv", put.prev_kv),
-                ("ignoreValue", put.ignore_value),
-                ("ignoreLease", put.ignore_lease),
-            ] {
-                if flag {
-                    fields.insert(name.into(), true.into());
-                }
-            }
-            ("put", fields)
-        }
-        Operation::DeleteRange(delete) => {
-            let mut fields = range(&delete.key, &delete.range_end);
-            if delete.prev_kv {
-                fields.insert("prevKv".into(), true.into());
-            }
-            ("delete-range", fields)
-        }
-        Operation::Txn(txn) => ("txn", self::txn(txn)),
+        Request::Range(range) => ("range", read(range)),
+        Request::Put(put) => ("put", self::put(put)),
+        Request::DeleteRange(delete) => ("delete-range", self::delete(delete)),
+        Request::Txn(_) => ("txn", Map::new()),
     }
 }
 
-fn txn(txn: &TxnRequest) -> Map<String, Value> {
-    let branch = |ops: &[RequestOp]| -> Value {
-        ops.iter()
-            .map(|each| {
-                let op = each.request.as_ref().map(|request| op(&request.into()));
-                Value::Object(
-                    op.map(|(kind, fields)| (kind.into(), fields.into())).into_iter().collect(),
-                )
-            })
-            .collect()
-    };
-    let mut fields = Map::new();
-    fields.insert("compare".into(), txn.compare.iter().map(compare).collect());
-    fields.insert("success".into(), branch(&txn.success));
-    fields.insert("failure".into(), branch(&txn.failure));
+fn read(read: &RangeRequest) -> Map<String, Value> {
+    let mut fields = range(&read.key, &read.range_end);
+    if read.revision != 0 {
+        fields.insert("revision".into(), read.revision.into());
+    }
     fields
+}
+
+fn put(put: &PutRequest) -> Map<String, Value> {
+    let mut fields = range(&put.key, &[]);
+    fields.insert("valueBase64".into(), STANDARD.encode(&put.value).into());
+    if put.lease != 0 {
+        fields.insert("lease".into(), format!("{:x}", put.lease).into());
+    }
+    for (name, flag) in [
+        ("prevKv", put.prev_kv),
+        ("ignoreValue", put.ignore_value),
+        ("ignoreLease", put.ignore_lease),
+    ] {
+        if flag {
+            fields.insert(name.into(), true.into());
+        }
+    }
+    fields
+}
+
+fn delete(delete: &DeleteRangeRequest) -> Map<String, Value> {
+    let mut fields = range(&delete.key, &delete.range_end);
+    if delete.prev_kv {
+        fields.insert("prevKv".into(), true.into());
+    }
+    fields
+}
+
+/// A transaction with those nested in it, as far as they are shown. The innermost are described first, so that no
+/// depth costs stack.
+fn txn(txn: &TxnRequest) -> Map<String, Value> {
+    let mut levels = vec![0; txn.count()];
+    for (level, id, _) in txn.iter() {
+        if let Some(known) = levels.get_mut(id.index()) {
+            *known = level;
+        }
+    }
+    let mut described: Vec<Map<String, Value>> = vec![Map::new(); txn.count()];
+    for (id, own) in txn.innermost_first() {
+        let level = levels.get(id.index()).copied().unwrap_or_default();
+        if !(1..=SHOWN_LEVELS).contains(&level) {
+            continue;
+        }
+        let mut branch = |ops: &[RequestOp]| -> Value {
+            let mut each = |each: &RequestOp| {
+                let request = each.request.as_ref()?;
+                let (kind, mut fields) = op(request);
+                if let Request::Txn(nested) = request {
+                    if level == SHOWN_LEVELS {
+                        fields.insert("notShown".into(), "nested too deeply".into());
+                    } else if let Some(inner) = described.get_mut(nested.index()) {
+                        fields = std::mem::take(inner);
+                    }
+                }
+                Some((kind.into(), fields.into()))
+            };
+            ops.iter().map(|op| Value::Object(each(op).into_iter().collect())).collect()
+        };
+        let (success, failure) = (branch(&own.success), branch(&own.failure));
+        let compare = own.compare.iter().map(compare).collect();
+        let fields = [("compare", compare), ("success", success), ("failure", failure)];
+        if let Some(place) = described.get_mut(id.index()) {
+            *place = fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
+        }
+    }
+    described.into_iter().next().unwrap_or_default()
 }
 
 fn compare(compare: &Compare) -> Value {
@@ -318,6 +328,11 @@ fn compare(compare: &Compare) -> Value {
     Value::Object(fields)
 }
 
+/// What etcd takes for text, and what need not be UTF-8.
+fn text(bytes: &[u8]) -> Value {
+    String::from_utf8_lossy(bytes).into()
+}
+
 fn range(key: &[u8], range_end: &[u8]) -> Map<String, Value> {
     let mut fields = Map::new();
     if let Ok(text) = std::str::from_utf8(key) {
@@ -332,9 +347,9 @@ fn range(key: &[u8], range_end: &[u8]) -> Map<String, Value> {
 
 fn v2(request: &V2Request) -> Described {
     let mut fields = Map::new();
-    fields.insert("method".into(), request.method.clone().into());
-    fields.insert("path".into(), request.path.clone().into());
-    fields.insert("val".into(), request.val.clone().into());
+    fields.insert("method".into(), text(&request.method));
+    fields.insert("path".into(), text(&request.path));
+    fields.insert("val".into(), text(&request.val));
     Described { kind: "v2", fields }
 }
 
@@ -358,7 +373,7 @@ fn conf_change(change: &ConfChange) -> Described {
 }
 
 /// Takes the values out of a request, also inside transactions, and says how long they were. The depth is
-/// bounded by the decoder's.
+/// bounded by what [`describe`] shows.
 pub fn drop_values(fields: &mut Map<String, Value>) {
     for (name, bytes) in [("valueBase64", "valueBytes"), ("wantedBase64", "wantedBytes")] {
         if let Some(Value::String(encoded)) = fields.remove(name) {
@@ -379,26 +394,26 @@ pub fn drop_values(fields: &mut Map<String, Value>) {
 
 /// Whether an entry touches a key that begins with `prefix`, by name or by range.
 pub fn touches(decoded: &Decoded, prefix: &[u8]) -> bool {
-    match decoded {
-        Decoded::Request(request) => {
-            operation(request).is_some_and(|operation| op_touches(&operation, prefix))
-        }
-        _ => false,
-    }
-}
-
-fn op_touches(request: &Operation<'_>, prefix: &[u8]) -> bool {
-    match request {
-        Operation::Range(range) => meets(&range.key, &range.range_end, prefix),
-        Operation::Put(put) => put.key.starts_with(prefix),
-        Operation::DeleteRange(delete) => meets(&delete.key, &delete.range_end, prefix),
-        Operation::Txn(txn) => {
-            let mut ops = txn.success.iter().chain(&txn.failure);
-            txn.compare.iter().any(|each| meets(&each.key, &each.range_end, prefix))
-                || ops.any(|each| {
-                    each.request.as_ref().is_some_and(|own| op_touches(&own.into(), prefix))
+    let Decoded::Request(request) = decoded else { return false };
+    let meets = |key: &[u8], range_end: &[u8]| meets(key, range_end, prefix);
+    if let Some(range) = &request.range {
+        meets(&range.key, &range.range_end)
+    } else if let Some(put) = &request.put {
+        meets(&put.key, &[])
+    } else if let Some(delete) = &request.delete_range {
+        meets(&delete.key, &delete.range_end)
+    } else if let Some(txn) = &request.txn {
+        txn.iter().any(|(_, _, own)| {
+            own.compare.iter().any(|each| meets(&each.key, &each.range_end))
+                || own.ops().any(|op| match &op.request {
+                    Some(Request::Range(range)) => meets(&range.key, &range.range_end),
+                    Some(Request::Put(put)) => meets(&put.key, &[]),
+                    Some(Request::DeleteRange(delete)) => meets(&delete.key, &delete.range_end),
+                    Some(Request::Txn(_)) | None => false,
                 })
-        }
+        })
+    } else {
+        false
     }
 }
 

@@ -1,9 +1,12 @@
 //! Requests that change users and roles. Source: etcd `server/auth/store.go`.
 
-use super::{Auth, ROOT, has_root_role, permission::is_valid};
+use super::{
+    Allowed, Auth, ROOT, has_root_role,
+    permission::{Held, is_valid},
+};
 use crate::{
     pb::{
-        authpb::{Permission, Role, User, UserAddOptions},
+        authpb::{Permission, User, UserAddOptions},
         requestpb::{
             AuthRoleGrantPermissionRequest, AuthRoleRevokePermissionRequest, AuthUserAddRequest,
             AuthUserChangePasswordRequest, AuthUserGrantRoleRequest, AuthUserRevokeRoleRequest,
@@ -109,41 +112,59 @@ impl Auth {
         }
         let options = request.options.unwrap_or(UserAddOptions { no_password: false });
         let password = if options.no_password {
-            Vec::new()
+            Password::Hashed(Vec::new())
         } else {
-            self.password(line, &request.name, &request.password, &request.hashed_password)?
+            Password::of(line, &request.password, &request.hashed_password)?
         };
-        let name = request.name.clone().into_bytes();
-        let user = User { name: name.clone(), password, roles: Vec::new(), options: Some(options) };
-        self.users.insert(name, user);
+        let name = request.name.clone();
+        let user = User {
+            name: name.clone(),
+            password: Vec::new(),
+            roles: Vec::new(),
+            options: Some(options),
+        };
+        self.users.insert(name.clone(), user);
+        self.set_password(&name, password);
         self.count();
         Ok(())
     }
 
-    /// The bcrypt text to store. Up to 3.4 each member makes its own of the password in the log.
-    fn password(
-        &mut self,
-        line: Line,
-        name: &str,
-        password: &str,
-        hashed: &str,
-    ) -> Result<Vec<u8>, Refusal> {
-        if hashed.is_empty() && (line == Line::V3_4 || !password.is_empty()) {
-            self.resalted.insert(name.as_bytes().to_vec());
-            return password::salted(name, password).ok_or(Refusal::Password);
+    /// Gives a user a password, unless it has none on purpose.
+    fn set_password(&mut self, name: &[u8], password: Password) {
+        self.clear.remove(name);
+        let Some(user) = self.users.get_mut(name) else { return };
+        user.password = Vec::new();
+        match password {
+            _ if user.options.is_some_and(|options| options.no_password) => {}
+            Password::Hashed(hashed) => user.password = hashed,
+            Password::Clear(clear) => {
+                self.clear.insert(name.to_vec(), clear);
+            }
         }
-        self.resalted.remove(name.as_bytes());
-        password::from_base64(hashed).ok_or(Refusal::Password)
     }
 
-    fn delete_user(&mut self, name: &str) -> Result<(), Refusal> {
+    fn delete_user(&mut self, name: &[u8]) -> Result<(), Refusal> {
         if self.is_enabled() && name == ROOT {
             return Err(Refusal::AuthManagement);
         }
-        self.users.remove(name.as_bytes()).ok_or(Refusal::UserNotFound)?;
-        self.resalted.remove(name.as_bytes());
+        let user = self.users.remove(name).ok_or(Refusal::UserNotFound)?;
+        self.clear.remove(name);
+        self.allowed.get_mut().remove(name);
+        for role in &user.roles {
+            self.leaves(name, role);
+        }
         self.count();
         Ok(())
+    }
+
+    /// Notes that a user no longer has a role.
+    fn leaves(&mut self, name: &[u8], role: &[u8]) {
+        if let Some(holders) = self.holders.get_mut(role) {
+            holders.remove(name);
+            if holders.is_empty() {
+                self.holders.remove(role);
+            }
+        }
     }
 
     fn change_password(
@@ -152,28 +173,28 @@ impl Auth {
         request: &AuthUserChangePasswordRequest,
     ) -> Result<(), Refusal> {
         let user = self.user(&request.name).ok_or(Refusal::UserNotFound)?;
+        // What is no base64 is refused only where it would be stored.
         let no_password = user.options.is_some_and(|options| options.no_password);
         let password = if no_password {
-            Vec::new()
+            Password::Hashed(Vec::new())
         } else {
-            self.password(line, &request.name, &request.password, &request.hashed_password)?
+            Password::of(line, &request.password, &request.hashed_password)?
         };
-        if let Some(user) = self.users.get_mut(request.name.as_bytes()) {
-            user.password = password;
-        }
+        self.set_password(&request.name, password);
         self.count();
         Ok(())
     }
 
     fn grant_role(&mut self, request: &AuthUserGrantRoleRequest) -> Result<(), Refusal> {
-        let known = request.role == ROOT || self.roles.contains_key(request.role.as_bytes());
-        let user = self.users.get_mut(request.user.as_bytes()).ok_or(Refusal::UserNotFound)?;
+        let known = request.role == ROOT || self.roles.contains_key(&request.role);
+        let user = self.users.get_mut(&request.user).ok_or(Refusal::UserNotFound)?;
         if !known {
             return Err(Refusal::RoleNotFound);
         }
-        if !user.roles.contains(&request.role) {
-            user.roles.push(request.role.clone());
-            user.roles.sort();
+        if let Err(place) = user.roles.binary_search(&request.role) {
+            user.roles.insert(place, request.role.clone());
+            self.holders.entry(request.role.clone()).or_default().insert(request.user.clone());
+            self.allowed.get_mut().remove(&request.user);
             self.count();
         }
         Ok(())
@@ -183,36 +204,40 @@ impl Auth {
         if self.is_enabled() && request.name == ROOT && request.role == ROOT {
             return Err(Refusal::AuthManagement);
         }
-        let user = self.users.get_mut(request.name.as_bytes()).ok_or(Refusal::UserNotFound)?;
+        let user = self.users.get_mut(&request.name).ok_or(Refusal::UserNotFound)?;
         let before = user.roles.len();
         user.roles.retain(|role| *role != request.role);
         if user.roles.len() == before {
             return Err(Refusal::RoleNotGranted);
         }
+        self.leaves(&request.name, &request.role);
+        self.allowed.get_mut().remove(&request.name);
         self.count();
         Ok(())
     }
 
-    fn add_role(&mut self, name: &str) -> Result<(), Refusal> {
+    fn add_role(&mut self, name: &[u8]) -> Result<(), Refusal> {
         if name.is_empty() {
             return Err(Refusal::RoleEmpty);
         }
-        if self.roles.contains_key(name.as_bytes()) {
+        if self.roles.contains_key(name) {
             return Err(Refusal::RoleExists);
         }
-        let name = name.as_bytes().to_vec();
-        self.roles.insert(name.clone(), Role { name, key_permission: Vec::new() });
+        self.roles.insert(name.to_vec(), Held::default());
         self.count();
         Ok(())
     }
 
-    fn delete_role(&mut self, name: &str) -> Result<(), Refusal> {
+    fn delete_role(&mut self, name: &[u8]) -> Result<(), Refusal> {
         if self.is_enabled() && name == ROOT {
             return Err(Refusal::AuthManagement);
         }
-        self.roles.remove(name.as_bytes()).ok_or(Refusal::RoleNotFound)?;
-        for user in self.users.values_mut() {
-            user.roles.retain(|role| role != name);
+        self.roles.remove(name).ok_or(Refusal::RoleNotFound)?;
+        for holder in self.holders.remove(name).into_iter().flatten() {
+            if let Some(user) = self.users.get_mut(&holder) {
+                user.roles.retain(|role| role != name);
+            }
+            self.allowed.get_mut().remove(&holder);
         }
         self.count();
         Ok(())
@@ -224,22 +249,18 @@ impl Auth {
         request: &AuthRoleGrantPermissionRequest,
     ) -> Result<(), Refusal> {
         let permission = request.perm.as_ref().ok_or(Refusal::PermissionNotGiven)?;
-        let Permission { perm_type, key, range_end } = permission;
         // Checked since 3.5.8; older patch levels took what ever they were given.
-        if line >= Line::V3_5 && !is_valid(key, range_end) {
+        if line >= Line::V3_5 && !is_valid(&permission.key, &permission.range_end) {
             return Err(Refusal::AuthManagement);
         }
-        let role = self.roles.get_mut(request.name.as_bytes()).ok_or(Refusal::RoleNotFound)?;
-        let held = &mut role.key_permission;
-        let at = held.partition_point(|own| own.key < *key);
-        match held.get_mut(at).filter(|own| own.key == *key && own.range_end == *range_end) {
-            Some(own) => own.perm_type = *perm_type,
-            None => {
-                held.push(permission.clone());
-                // Go's sort keeps the order of equal keys in short lists, which these are.
-                held.sort_by(|a, b| a.key.cmp(&b.key));
+        let role = self.roles.get_mut(&request.name).ok_or(Refusal::RoleNotFound)?;
+        let added = role.grant(permission);
+        self.each_allowed(&request.name, |own, roles| {
+            if !added {
+                own.renew(permission, roles);
             }
-        }
+            own.add(permission);
+        });
         self.count();
         Ok(())
     }
@@ -248,14 +269,48 @@ impl Auth {
         &mut self,
         request: &AuthRoleRevokePermissionRequest,
     ) -> Result<(), Refusal> {
-        let role = self.roles.get_mut(request.role.as_bytes()).ok_or(Refusal::RoleNotFound)?;
-        let before = role.key_permission.len();
-        role.key_permission
-            .retain(|own| own.key != request.key || own.range_end != request.range_end);
-        if role.key_permission.len() == before {
+        let role = self.roles.get_mut(&request.role).ok_or(Refusal::RoleNotFound)?;
+        if !role.revoke(&request.key, &request.range_end) {
             return Err(Refusal::PermissionNotGranted);
         }
+        let AuthRoleRevokePermissionRequest { key, range_end, .. } = request.clone();
+        let revoked = Permission { perm_type: 0, key, range_end };
+        self.each_allowed(&request.role, |own, roles| own.renew(&revoked, roles));
         self.count();
         Ok(())
+    }
+
+    /// Changes what is known of those who have a role, given all their roles.
+    fn each_allowed(&mut self, role: &[u8], change: impl Fn(&mut Allowed, &[&Held])) {
+        let allowed = self.allowed.get_mut();
+        if allowed.is_empty() {
+            return;
+        }
+        for holder in self.holders.get(role).into_iter().flatten() {
+            if let Some(own) = allowed.get_mut(holder)
+                && let Some(user) = self.users.get(holder)
+            {
+                let roles: Vec<&Held> =
+                    user.roles.iter().filter_map(|role| self.roles.get(role)).collect();
+                change(own, &roles);
+            }
+        }
+    }
+}
+
+/// A password as the log has it.
+enum Password {
+    /// The bcrypt text, from 3.5 on.
+    Hashed(Vec<u8>),
+    /// The password itself, up to 3.4: each member makes its own text of it.
+    Clear(Vec<u8>),
+}
+
+impl Password {
+    fn of(line: Line, password: &[u8], hashed: &[u8]) -> Result<Self, Refusal> {
+        if hashed.is_empty() && (line == Line::V3_4 || !password.is_empty()) {
+            return Ok(Password::Clear(password.to_vec()));
+        }
+        password::from_base64(hashed).map(Password::Hashed).ok_or(Refusal::Password)
     }
 }

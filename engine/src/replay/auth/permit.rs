@@ -1,14 +1,24 @@
 //! Whether the user of a request may do what it asks for, as servers decide when they apply it.
 
-use super::{Auth, has_root_role, permission};
+use std::collections::HashMap;
+
+use super::{
+    Auth, has_root_role, permission,
+    permission::{Coverage, Held},
+};
 use crate::{
     mvcc::Error,
     pb::{
         authpb::PermissionType,
-        kvpb::{PutRequest, Request, RequestOp, TxnRequest},
+        kvpb::PutRequest,
         requestpb::{InternalRaftRequest, RequestHeader},
+        txnpb::{Request, RequestOp, TxnRequest},
     },
-    replay::{Line, Refusal, kv::KeyValues},
+    replay::{
+        Line, Refusal,
+        kv::{KeyValues, LeaseKeys},
+        txn,
+    },
 };
 
 /// A damaged db, or a refusal.
@@ -71,6 +81,38 @@ impl Auth {
         range_end: &[u8],
         wanted: PermissionType,
     ) -> Result<(), Refusal> {
+        let span = permission::Span::new(key, range_end);
+        self.check(who, wanted, |coverage, _| coverage.holds(&span))
+    }
+
+    /// As [`Auth::may`] of each key of `lease`, which has some. A key is asked for once, as long as the user keeps what it
+    /// is allowed.
+    fn may_write_all(
+        &self,
+        who: &RequestHeader,
+        lease: i64,
+        own: &LeaseKeys,
+    ) -> Result<(), Refusal> {
+        self.check(who, PermissionType::Write, |coverage, asked| {
+            let done = asked.entry(lease).or_default();
+            let new = own.attached.get(*done..).unwrap_or_default().iter();
+            let held = new.take_while(|key| {
+                coverage.holds(&permission::Span::new(key, &[])) || !own.keys.contains(*key)
+            });
+            *done = done.saturating_add(held.count());
+            *done >= own.attached.len()
+        })
+    }
+
+    /// Whether the user has signed in since auth last changed, and `holds` is true of what its roles allow together and
+    /// of how many keys of each lease it was asked for. What roles allow is gathered once, and again where something was
+    /// taken away.
+    fn check(
+        &self,
+        who: &RequestHeader,
+        wanted: PermissionType,
+        holds: impl FnOnce(&Coverage, &mut HashMap<i64, usize>) -> bool,
+    ) -> Result<(), Refusal> {
         if who.auth_revision == 0 {
             return Err(Refusal::UserEmpty);
         }
@@ -81,14 +123,14 @@ impl Auth {
         if has_root_role(user) {
             return Ok(());
         }
-        let roles = user.roles.iter().filter_map(|role| self.roles.get(role.as_bytes()));
-        let permissions = roles.flat_map(|role| &role.key_permission);
-        let span = permission::Span::new(key, range_end);
-        if permission::cover(permissions, wanted, &span) {
-            Ok(())
-        } else {
-            Err(Refusal::PermissionDenied)
-        }
+        let mut allowed = self.allowed.borrow_mut();
+        let own = allowed.entry(user.name.clone()).or_default();
+        let coverage = if wanted == PermissionType::Write { &mut own.write } else { &mut own.read };
+        let coverage = coverage.get_or_insert_with(|| {
+            let roles = user.roles.iter().filter_map(|role| self.roles.get(role));
+            Coverage::of(roles.flat_map(Held::iter), wanted)
+        });
+        if holds(coverage, &mut own.leases) { Ok(()) } else { Err(Refusal::PermissionDenied) }
     }
 }
 
@@ -156,19 +198,33 @@ impl Asking<'_, '_> {
         if lease == 0 || root {
             return Ok(());
         }
-        for key in self.keys.keys_of_lease(lease)? {
-            self.write(&key, &[])?;
+        match self.keys.keys_of_lease(lease)? {
+            Some(own) if !own.keys.is_empty() => {
+                Ok(self.auth.may_write_all(self.who, lease, own)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn txn(&self, txn: &TxnRequest) -> Result<(), Stop> {
+        // 3.4 looks into nested transactions from 3.4.42 on, and what is kept of older ones does not tell
+        // which patch wrote it. Refusing less can not lose a write that was acknowledged.
+        let levels = if self.line > Line::V3_4 { usize::MAX } else { 1 };
+        for (_, id, own) in txn.iter().filter(|(level, ..)| *level <= levels) {
+            for compare in &own.compare {
+                self.read(&compare.key, &compare.range_end)?;
+            }
+            for op in own.ops() {
+                // What is dropped is not asked permission for either.
+                if !txn::is_dropped(self.line, id, op) {
+                    self.op(op)?;
+                }
+            }
         }
         Ok(())
     }
 
-    fn txn(&self, txn: &TxnRequest) -> Result<(), Stop> {
-        for compare in &txn.compare {
-            self.read(&compare.key, &compare.range_end)?;
-        }
-        txn.success.iter().chain(&txn.failure).try_for_each(|op| self.op(op))
-    }
-
+    /// A nested transaction is asked for by itself.
     fn op(&self, op: &RequestOp) -> Result<(), Stop> {
         match &op.request {
             Some(Request::Range(range)) => self.read(&range.key, &range.range_end)?,
@@ -176,9 +232,6 @@ impl Asking<'_, '_> {
             Some(Request::DeleteRange(delete)) => {
                 self.delete(&delete.key, &delete.range_end, delete.prev_kv)?;
             }
-            // 3.4 looks into nested transactions from 3.4.42 on, and what is kept of older ones does not tell
-            // which patch wrote it. Refusing less can not lose a write that was acknowledged.
-            Some(Request::Txn(nested)) if self.line > Line::V3_4 => self.txn(nested)?,
             Some(Request::Txn(_)) | None => {}
         }
         Ok(())

@@ -36,13 +36,18 @@ impl<'k> Interval<'k> {
         self.from
     }
 
+    /// Whether its end is behind `key`, wherever it starts.
+    pub(super) fn ends_behind(&self, key: &[u8]) -> bool {
+        match self.end {
+            End::Single => key <= self.from,
+            End::Open => true,
+            End::Before(end) => key < end,
+        }
+    }
+
     /// Whether `key` is in it.
     pub fn contains(&self, key: &[u8]) -> bool {
-        match self.end {
-            End::Single => key == self.from,
-            End::Open => key >= self.from,
-            End::Before(end) => key >= self.from && key < end,
-        }
+        key >= self.from && self.ends_behind(key)
     }
 }
 

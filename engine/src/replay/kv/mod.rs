@@ -3,16 +3,25 @@
 //! The db's keys stay where they are; only changes are held. A record that is written is kept once, as the
 //! bytes that go into bucket `key`, and everything else refers to it.
 
+mod condition;
+mod extremes;
 mod interval;
+mod sorted;
 mod write;
 
+pub use condition::Condition;
 pub use interval::Interval;
 pub use write::Write;
 
 use std::{
-    cell::OnceCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    cell::{Cell, OnceCell, RefCell},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ops::Bound,
 };
+
+use condition::{Bytes, Fields};
+use extremes::Extremes;
+use sorted::Sorted;
 
 use crate::{
     mvcc::{Error, KeyIndex, KeySpace},
@@ -30,27 +39,45 @@ pub struct Written {
     pub value: Vec<u8>,
 }
 
-/// What became of a key since the db was written.
-#[derive(Clone, Copy, Debug)]
-enum Change {
-    /// It exists; its latest record is this one of those written.
-    Put(usize),
-    /// It was deleted.
-    Deleted,
+/// The keys attached to a lease.
+#[derive(Clone, Debug, Default)]
+pub struct LeaseKeys {
+    /// In order.
+    pub keys: BTreeSet<Vec<u8>>,
+    /// Every key that was ever attached, in the order in which that happened; it may have left again.
+    pub attached: Vec<Vec<u8>>,
 }
+
+impl LeaseKeys {
+    fn attach(&mut self, key: &[u8]) {
+        if self.keys.insert(key.to_vec()) {
+            self.attached.push(key.to_vec());
+        }
+    }
+}
+
+/// By lease, those that have no keys any more included.
+type Leased = HashMap<i64, LeaseKeys>;
 
 /// The key space: that of a db, and the changes since.
 #[derive(Debug)]
 pub struct KeyValues<'a> {
     index: KeyIndex<'a>,
-    /// The db's keys in order. Only ranges need them.
-    sorted: OnceCell<Vec<&'a [u8]>>,
-    /// The db's keys that hang on a lease. Only revocations and checks of leases need them.
-    leased: OnceCell<HashMap<i64, Vec<&'a [u8]>>>,
-    changed: BTreeMap<Vec<u8>, Change>,
-    /// Keys that were put with a lease since; they may have left it again.
-    attached: HashMap<i64, BTreeSet<Vec<u8>>>,
+    /// The db's keys that have not changed, in order. Only ranges need them.
+    unchanged: OnceCell<Sorted<'a>>,
+    /// The keys attached to each lease. Only revocations and checks of leases need them.
+    leased: OnceCell<Leased>,
+    /// What answers conditions on ranges, once asking each key has cost too much.
+    extremes: RefCell<Option<Extremes<'a>>>,
+    /// Keys that were asked one by one.
+    asked: Cell<u64>,
+    /// Changed keys that exist, and which of those written is their latest record.
+    put: BTreeMap<Vec<u8>, usize>,
+    /// Keys that were deleted.
+    deleted: HashSet<Vec<u8>>,
     written: Vec<Written>,
+    /// Bytes of values that puts took from their keys: only these are not in the log.
+    copied_bytes: u64,
     revision: i64,
     compact_revision: i64,
 }
@@ -63,11 +90,14 @@ impl<'a> KeyValues<'a> {
     pub fn open(space: &KeySpace<'a>, progress: &dyn Progress) -> Result<Self, Error> {
         Ok(Self {
             index: KeyIndex::build(space.bucket(), i64::MAX, progress)?,
-            sorted: OnceCell::new(),
+            unchanged: OnceCell::new(),
             leased: OnceCell::new(),
-            changed: BTreeMap::new(),
-            attached: HashMap::new(),
+            extremes: RefCell::new(None),
+            asked: Cell::new(0),
+            put: BTreeMap::new(),
+            deleted: HashSet::new(),
             written: Vec::new(),
+            copied_bytes: 0,
             revision: space.current_revision(),
             compact_revision: space.compact_revision(),
         })
@@ -93,6 +123,12 @@ impl<'a> KeyValues<'a> {
         accepted
     }
 
+    /// Bytes of values that puts have taken from their keys, `more` of them now.
+    pub(super) fn copy(&mut self, more: usize) -> u64 {
+        self.copied_bytes = self.copied_bytes.saturating_add(more as u64);
+        self.copied_bytes
+    }
+
     /// The records written, in revision order.
     pub fn into_written(self) -> Vec<Written> {
         self.written
@@ -103,15 +139,19 @@ impl<'a> KeyValues<'a> {
     /// # Errors
     /// When a page or record of the db is damaged.
     pub fn get(&self, key: &[u8]) -> Result<Option<KeyValueRef<'_>>, Error> {
-        match self.changed.get(key) {
-            Some(Change::Deleted) => Ok(None),
-            Some(Change::Put(at)) => self.at(*at).map(Some),
+        match self.put.get(key) {
+            Some(at) => self.at(*at).map(Some),
+            None if self.deleted.contains(key) => Ok(None),
             None => Ok(self.index.get(key)?.map(|record| record.kv)),
         }
     }
 
+    fn is_changed(&self, key: &[u8]) -> bool {
+        self.put.contains_key(key) || self.deleted.contains(key)
+    }
+
     fn at(&self, at: usize) -> Result<KeyValueRef<'_>, Error> {
-        // Out of range cannot be: `changed` refers to what was pushed, and nothing is taken away.
+        // Out of range cannot be: `put` refers to what was pushed, and nothing is taken away.
         let Some(written) = self.written.get(at) else { return Ok(KeyValueRef::default()) };
         KeyValueRef::decode(&written.value).map_err(|error| Error::Record {
             place: crate::finding::Place::Revision {
@@ -130,59 +170,122 @@ impl<'a> KeyValues<'a> {
         if let Some(key) = interval.single() {
             return Ok(if self.exists(key)? { vec![key.to_vec()] } else { Vec::new() });
         }
-        let sorted = match self.sorted.get() {
-            Some(sorted) => sorted,
-            None => {
-                let keys = self.index.sorted_keys()?;
-                self.sorted.get_or_init(|| keys)
-            }
-        };
-        let start = sorted.partition_point(|key| *key < interval.from());
-        let old = sorted.get(start..).unwrap_or_default().iter();
-        let old = old.take_while(|key| interval.contains(key));
-        let mut keys: BTreeSet<Vec<u8>> =
-            old.filter(|key| !self.changed.contains_key(**key)).map(|key| key.to_vec()).collect();
-        let new = self.changed.range(interval.from().to_vec()..);
-        let new = new.take_while(|(key, _)| interval.contains(key));
-        keys.extend(
-            new.filter(|(_, change)| matches!(change, Change::Put(_))).map(|(key, _)| key.clone()),
-        );
-        Ok(keys.into_iter().collect())
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        let old = self.unchanged()?.from(interval.from());
+        keys.extend(old.take_while(|key| interval.contains(key)).map(<[u8]>::to_vec));
+        keys.extend(self.put_in(interval).map(|(key, _)| key.clone()));
+        // Two rows in order, which the sort joins.
+        keys.sort();
+        Ok(keys)
+    }
+
+    /// The changed keys of `interval` that exist, in order.
+    fn put_in(&self, interval: Interval<'_>) -> impl Iterator<Item = (&Vec<u8>, &usize)> {
+        let from = (Bound::Included(interval.from()), Bound::Unbounded);
+        let put = self.put.range::<[u8], _>(from);
+        put.take_while(move |(key, _)| interval.contains(key))
+    }
+
+    fn unchanged(&self) -> Result<&Sorted<'a>, Error> {
+        if let Some(unchanged) = self.unchanged.get() {
+            return Ok(unchanged);
+        }
+        let unchanged = Sorted::new(self.index.sorted_keys()?);
+        self.put.keys().chain(&self.deleted).for_each(|key| unchanged.strike(key));
+        Ok(self.unchanged.get_or_init(|| unchanged))
     }
 
     fn exists(&self, key: &[u8]) -> Result<bool, Error> {
         Ok(self.get(key)?.is_some())
     }
 
-    /// The keys that hang on `lease`, in order.
+    /// Whether `condition` holds for each key of `interval`; where there is none, whether it holds for nothing.
     ///
     /// # Errors
     /// When a page or record of the db is damaged.
-    pub fn keys_of_lease(&self, lease: i64) -> Result<Vec<Vec<u8>>, Error> {
-        let mut keys: BTreeSet<Vec<u8>> = self.attached.get(&lease).cloned().unwrap_or_default();
-        let leased = match self.leased.get() {
-            Some(leased) => leased,
-            None => {
-                let found = self.find_leased()?;
-                self.leased.get_or_init(|| found)
-            }
-        };
-        keys.extend(leased.get(&lease).into_iter().flatten().map(|key| key.to_vec()));
-        let mut still = Vec::with_capacity(keys.len());
-        for key in keys {
-            if self.get(&key)?.is_some_and(|kv| kv.lease == lease) {
-                still.push(key);
-            }
+    pub fn all(&self, interval: Interval<'_>, condition: &Condition<'_>) -> Result<bool, Error> {
+        if let Some(key) = interval.single() {
+            let found = self.get(key)?;
+            return Ok(
+                found.map_or_else(|| condition.holds_for_nothing(), |kv| condition.holds_for(&kv))
+            );
         }
-        Ok(still)
+        // Asking each key some times over costs less than the tree that answers for all at once.
+        let keys = self.index.live_keys().saturating_add(self.put.len() as u64);
+        if self.extremes.borrow().is_none() && self.asked.get() > keys.saturating_mul(4) + 1000 {
+            *self.extremes.borrow_mut() = Some(self.extremes()?);
+        }
+        let all = match &mut *self.extremes.borrow_mut() {
+            Some(extremes) => extremes.all(interval, condition),
+            None => self.ask_each(interval, condition)?,
+        };
+        Ok(all.unwrap_or_else(|| condition.holds_for_nothing()))
     }
 
-    fn find_leased(&self) -> Result<HashMap<i64, Vec<&'a [u8]>>, Error> {
-        let mut leased: HashMap<i64, Vec<&'a [u8]>> = HashMap::new();
-        self.index.for_each_leased(|record| {
-            leased.entry(record.kv.lease).or_default().push(record.kv.key);
+    fn ask_each(
+        &self,
+        interval: Interval<'_>,
+        condition: &Condition<'_>,
+    ) -> Result<Option<bool>, Error> {
+        let mut asked = 0;
+        let mut holds = true;
+        let old = self.unchanged()?.from(interval.from());
+        for key in old.take_while(|key| interval.contains(key)) {
+            asked += 1;
+            holds = self.index.get(key)?.is_none_or(|record| condition.holds_for(&record.kv));
+            if !holds {
+                break;
+            }
+        }
+        if holds {
+            for (_, at) in self.put_in(interval) {
+                asked += 1;
+                holds = condition.holds_for(&self.at(*at)?);
+                if !holds {
+                    break;
+                }
+            }
+        }
+        self.asked.set(self.asked.get().saturating_add(asked));
+        Ok((asked > 0).then_some(holds))
+    }
+
+    fn extremes(&self) -> Result<Extremes<'a>, Error> {
+        let mut extremes = Extremes::default();
+        self.index.for_each_live(|record| {
+            if !self.is_changed(record.kv.key) {
+                let own = Fields::new(&record.kv, Bytes::Db(record.kv.value));
+                extremes.set(Bytes::Db(record.kv.key), own);
+            }
         })?;
-        Ok(leased)
+        for (key, at) in &self.put {
+            let kv = self.at(*at)?;
+            extremes.set(Bytes::shared(key), Fields::new(&kv, Bytes::shared(kv.value)));
+        }
+        Ok(extremes)
+    }
+
+    /// The keys attached to `lease`; `None` when there never was one.
+    ///
+    /// # Errors
+    /// When a page or record of the db is damaged.
+    pub fn keys_of_lease(&self, lease: i64) -> Result<Option<&LeaseKeys>, Error> {
+        if let Some(leased) = self.leased.get() {
+            return Ok(leased.get(&lease));
+        }
+        let mut leased = Leased::new();
+        self.index.for_each_leased(|record| {
+            if !self.is_changed(record.kv.key) {
+                leased.entry(record.kv.lease).or_default().attach(record.kv.key);
+            }
+        })?;
+        for (key, at) in &self.put {
+            let lease = self.at(*at)?.lease;
+            if lease != 0 {
+                leased.entry(lease).or_default().attach(key);
+            }
+        }
+        Ok(self.leased.get_or_init(|| leased).get(&lease))
     }
 
     /// Begins a write transaction. It has a revision only if it changes something.

@@ -2,7 +2,10 @@
 
 use prost::Message;
 
-use super::{Change, Interval, KeyValues, Written};
+use super::{
+    Interval, KeyValues, Written,
+    condition::{Bytes, Fields},
+};
 use crate::{
     mvcc::Error,
     pb::mvccpb::KeyValue,
@@ -30,6 +33,11 @@ impl<'k, 'a> Write<'k, 'a> {
         self.keys
     }
 
+    /// Notes that a value of `bytes` is about to be copied; gives the sum of all.
+    pub(in crate::replay) fn copy(&mut self, bytes: usize) -> u64 {
+        self.keys.copy(bytes)
+    }
+
     /// Puts a key.
     ///
     /// # Errors
@@ -38,6 +46,7 @@ impl<'k, 'a> Write<'k, 'a> {
         let old = self.keys.get(key)?;
         let (create_revision, version) =
             old.map_or((self.main, 1), |old| (old.create_revision, old.version.saturating_add(1)));
+        let old_lease = old.map_or(0, |old| old.lease);
         let record = KeyValue {
             key: key.to_vec(),
             create_revision,
@@ -46,11 +55,20 @@ impl<'k, 'a> Write<'k, 'a> {
             value: value.to_vec(),
             lease,
         };
-        if lease != 0 {
-            self.keys.attached.entry(lease).or_default().insert(key.to_vec());
+        self.changes(key, old_lease);
+        if lease != 0
+            && let Some(leased) = self.keys.leased.get_mut()
+        {
+            leased.entry(lease).or_default().attach(key);
+        }
+        if let Some(extremes) = self.keys.extremes.get_mut() {
+            let numbers = [version, create_revision, self.main, lease];
+            let own = Fields { numbers, value: Bytes::shared(value) };
+            extremes.set(Bytes::shared(key), own);
         }
         let at = self.record(&record, false);
-        self.keys.changed.insert(record.key, Change::Put(at));
+        self.keys.deleted.remove(key);
+        self.keys.put.insert(record.key, at);
         Ok(())
     }
 
@@ -62,10 +80,32 @@ impl<'k, 'a> Write<'k, 'a> {
         let keys = self.keys.keys(interval)?;
         let deleted = keys.len();
         for key in keys {
+            // Only those who list the keys of leases ask for the old one.
+            let old_lease = match self.keys.leased.get() {
+                Some(_) => self.keys.get(&key)?.map_or(0, |old| old.lease),
+                None => 0,
+            };
+            self.changes(&key, old_lease);
+            if let Some(extremes) = self.keys.extremes.get_mut() {
+                extremes.remove(&key);
+            }
             self.record(&KeyValue { key: key.clone(), ..KeyValue::default() }, true);
-            self.keys.changed.insert(key, Change::Deleted);
+            self.keys.put.remove(&key);
+            self.keys.deleted.insert(key);
         }
         Ok(deleted)
+    }
+
+    /// Notes that `key` is no longer what the db says, and leaves its lease.
+    fn changes(&mut self, key: &[u8], old_lease: i64) {
+        if let Some(unchanged) = self.keys.unchanged.get() {
+            unchanged.strike(key);
+        }
+        if let Some(leased) = self.keys.leased.get_mut()
+            && let Some(old) = leased.get_mut(&old_lease)
+        {
+            old.keys.remove(key);
+        }
     }
 
     fn record(&mut self, record: &KeyValue, tombstone: bool) -> usize {

@@ -2,7 +2,7 @@
 
 mod proven;
 mod roster;
-mod v2;
+pub(super) mod v2;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +24,46 @@ use crate::{
     },
 };
 
+/// Raft's configuration.
+#[derive(Clone, Debug, Default)]
+struct Conf {
+    voters: BTreeSet<u64>,
+    learners: BTreeSet<u64>,
+    /// Of a joint configuration, which etcd never makes.
+    rest: ConfState,
+}
+
+impl From<ConfState> for Conf {
+    fn from(mut rest: ConfState) -> Self {
+        let set = |ids: &mut Vec<u64>| std::mem::take(ids).into_iter().collect();
+        Self { voters: set(&mut rest.voters), learners: set(&mut rest.learners), rest }
+    }
+}
+
+impl Conf {
+    fn state(&self) -> ConfState {
+        let list = |ids: &BTreeSet<u64>| ids.iter().copied().collect();
+        let (voters, learners) = (list(&self.voters), list(&self.learners));
+        ConfState { voters, learners, ..self.rest.clone() }
+    }
+
+    /// Raft's part of a change: who votes and who learns.
+    fn make(&mut self, change: &ConfChange) {
+        let node = change.node_id();
+        let kind = change.r#type();
+        if node == 0 || kind == ConfChangeType::UpdateNode {
+            return;
+        }
+        self.voters.remove(&node);
+        self.learners.remove(&node);
+        match kind {
+            ConfChangeType::AddNode => self.voters.insert(node),
+            ConfChangeType::AddLearnerNode => self.learners.insert(node),
+            ConfChangeType::RemoveNode | ConfChangeType::UpdateNode => false,
+        };
+    }
+}
+
 /// The membership of a cluster as one member knows it.
 #[derive(Clone, Debug, Default)]
 pub struct Membership {
@@ -31,7 +71,7 @@ pub struct Membership {
     db: Roster,
     /// Up to 3.5 members also live in the v2 store, which is asked whether a change is valid.
     v2: Option<Roster>,
-    conf: ConfState,
+    conf: Conf,
     conf_changed: bool,
     cluster_version: Option<String>,
     downgrade: Option<Downgrade>,
@@ -51,7 +91,7 @@ impl Membership {
     pub fn load(store: &Store<'_>) -> Result<Self, Error> {
         let (meta, _) = MetaRecords::read(store)?;
         let listed = error::all(members::members(store)?)?.into_iter();
-        let removed = error::all(members::removed(store)?)?.into_iter().collect();
+        let removed = error::all(members::removed(store)?)?;
         let raw = match store.bucket(bucket::MEMBERS)? {
             Some(members) => {
                 let pair = |item: crate::bolt::Item<'_>| (item.key.to_vec(), item.value.to_vec());
@@ -59,9 +99,12 @@ impl Membership {
             }
             None => BTreeMap::new(),
         };
+        let mut db = Roster::default();
+        listed.for_each(|member| db.insert(member));
+        removed.into_iter().for_each(|id| db.ban(id));
         Ok(Self {
-            db: Roster { members: listed.map(|member| (member.id, member)).collect(), removed },
-            conf: meta.conf_state.unwrap_or_default(),
+            db,
+            conf: meta.conf_state.unwrap_or_default().into(),
             cluster_version: meta.cluster_version,
             downgrade: meta.downgrade,
             raw,
@@ -72,13 +115,13 @@ impl Membership {
     /// Says whose log is applied, and what raft's configuration is before the first entry.
     pub fn begin(&mut self, own: Option<MemberId>, conf: &raftpb::ConfState) {
         self.own = own;
-        self.conf = ConfState {
+        self.conf = Conf::from(ConfState {
             voters: conf.voters.clone(),
             learners: conf.learners.clone(),
             voters_outgoing: conf.voters_outgoing.clone(),
             learners_next: conf.learners_next.clone(),
             auto_leave: conf.auto_leave(),
-        };
+        });
     }
 
     /// Says what members the v2 store of a snapfile has; nothing changes when it cannot be read.
@@ -87,31 +130,29 @@ impl Membership {
     }
 
     /// Notes a change of membership that the db contains already, for raft and the v2 store.
-    pub fn note_applied(&mut self, change: &ConfChange) {
+    pub fn note_applied(&mut self, line: Line, change: &ConfChange) {
         match &mut self.v2 {
             Some(v2) => {
                 // A change that was refused then is refused now, and raft was told of nobody.
                 if let Ok(valid) = v2.validate(change) {
-                    v2.make(&valid);
-                    configure(&mut self.conf, change);
+                    v2.make(line, &valid);
+                    self.conf.make(change);
                 }
             }
             // The db is ahead of this change, so that it cannot say whether it was valid.
-            None => configure(&mut self.conf, change),
+            None => self.conf.make(change),
         }
     }
 
     /// Notes an entry that the db contains already.
-    pub(super) fn note(&mut self, entry: &Decoded) {
+    pub(super) fn note(&mut self, line: Line, entry: &Decoded) {
         match entry {
-            Decoded::ConfChange(change) => self.note_applied(change),
+            Decoded::ConfChange(change) => self.note_applied(line, change),
             Decoded::V2(request) => {
                 if let (Some(v2), Some(v2::Effect::Attributes(id, name, urls))) =
                     (&mut self.v2, v2::effect(request))
-                    && let Some(member) = v2.members.get_mut(&id)
                 {
-                    member.name = name;
-                    member.client_urls = urls;
+                    v2.set_attributes(id, name, urls);
                 }
             }
             Decoded::Empty | Decoded::Request(_) | Decoded::Unknown => {}
@@ -119,13 +160,13 @@ impl Membership {
     }
 
     /// Raft's configuration.
-    pub fn conf_state(&self) -> &ConfState {
-        &self.conf
+    pub fn conf_state(&self) -> ConfState {
+        self.conf.state()
     }
 
     /// The members, by id.
     pub fn members(&self) -> impl Iterator<Item = &Member> {
-        self.db.members.values()
+        self.db.members()
     }
 
     /// The cluster's version as text.
@@ -143,20 +184,14 @@ impl Membership {
             _ => &self.db,
         };
         let valid = judge.validate(change)?;
-        configure(&mut self.conf, change);
+        self.conf.make(change);
         self.conf_changed = true;
         if let Some(v2) = &mut self.v2 {
-            v2.make(&valid);
+            v2.make(line, &valid);
         }
-        self.db.make(&valid);
-        let id = match &valid {
-            Change::Add(member) => member.id,
-            Change::Promote(id) | Change::Update(id, _) => *id,
-            Change::Remove(id) => {
-                self.removed_changed = true;
-                *id
-            }
-        };
+        self.db.make(line, &valid);
+        let id = valid.id();
+        self.removed_changed |= matches!(valid, Change::Remove(_));
         self.changed.insert(id);
         Ok(matches!(valid, Change::Remove(_)) && self.own == Some(id))
     }
@@ -195,24 +230,21 @@ impl Membership {
 
     fn set_attributes(&mut self, id: MemberId, name: String, client_urls: Vec<String>) {
         if let Some(v2) = &mut self.v2
-            && let Some(member) = v2.members.get_mut(&id)
+            && v2.set_attributes(id, name.clone(), client_urls.clone())
+            && self.db.get(id).is_none()
+            && let Some(member) = v2.get(id)
         {
-            member.name.clone_from(&name);
-            member.client_urls.clone_from(&client_urls);
             // Such a server takes the member from there, whether the db has it or not.
-            let member = member.clone();
-            self.db.members.entry(id).or_insert(member);
+            self.db.insert(member.clone());
         }
-        if let Some(member) = self.db.members.get_mut(&id) {
-            member.name = name;
-            member.client_urls = client_urls;
+        if self.db.set_attributes(id, name, client_urls) {
             self.changed.insert(id);
         }
     }
 
     /// Record `confState`, when it changed. Empty configurations are not stored.
     pub(super) fn conf_state_record(&self) -> Option<Vec<u8>> {
-        self.conf_changed.then(|| json::conf_state(&self.conf).into_bytes())
+        self.conf_changed.then(|| json::conf_state(&self.conf.state()).into_bytes())
     }
 
     /// Contents of the buckets that the entries changed.
@@ -233,7 +265,7 @@ impl Membership {
             let mut records = self.raw.clone();
             for id in &self.changed {
                 let key = id.to_string().into_bytes();
-                match self.db.members.get(id) {
+                match self.db.get(*id) {
                     Some(member) => records.insert(key, json::member(member).into_bytes()),
                     None => records.remove(&key),
                 };
@@ -242,34 +274,11 @@ impl Membership {
         }
         if self.removed_changed {
             // By their text, as all keys are ordered, not by number.
-            let keys: BTreeSet<String> = self.db.removed.iter().map(MemberId::to_string).collect();
+            let keys: BTreeSet<String> =
+                self.db.removed().iter().map(MemberId::to_string).collect();
             let records = keys.into_iter().map(|id| (id.into_bytes(), b"removed".to_vec()));
             buckets.push((bucket::MEMBERS_REMOVED, records.collect()));
         }
         buckets
-    }
-}
-
-/// Raft's part of a change: who votes and who learns.
-pub(super) fn configure(conf: &mut ConfState, change: &ConfChange) {
-    let node = change.node_id();
-    let mut remove = || {
-        conf.voters.retain(|id| *id != node);
-        conf.learners.retain(|id| *id != node);
-    };
-    match change.r#type() {
-        _ if node == 0 => {}
-        ConfChangeType::AddNode => {
-            remove();
-            conf.voters.push(node);
-            conf.voters.sort_unstable();
-        }
-        ConfChangeType::AddLearnerNode => {
-            remove();
-            conf.learners.push(node);
-            conf.learners.sort_unstable();
-        }
-        ConfChangeType::RemoveNode => remove(),
-        ConfChangeType::UpdateNode => {}
     }
 }

@@ -1,13 +1,13 @@
 //! A list of members and of those removed, and the changes of membership it accepts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 
 use crate::{
     ids::MemberId,
     pb::raftpb::{ConfChange, ConfChangeType},
-    replay::Refusal,
+    replay::{Line, Refusal},
     schema::members::Member,
 };
 
@@ -27,8 +27,11 @@ struct Context {
 /// Members and former members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Roster {
-    pub(super) members: BTreeMap<MemberId, Member>,
-    pub(super) removed: BTreeSet<MemberId>,
+    members: BTreeMap<MemberId, Member>,
+    removed: BTreeSet<MemberId>,
+    /// The members that have each peer URL: one, where none was let in by another way than a change.
+    urls: HashMap<String, BTreeSet<MemberId>>,
+    learners: usize,
 }
 
 /// A change that was found valid.
@@ -36,11 +39,87 @@ pub(super) struct Roster {
 pub(super) enum Change {
     Add(Member),
     Promote(MemberId),
-    Update(MemberId, Vec<String>),
+    Update {
+        id: MemberId,
+        peer_urls: Vec<String>,
+        /// What the request says of it. It never says that it is one, and 3.4 takes its word.
+        is_learner: bool,
+    },
     Remove(MemberId),
 }
 
+impl Change {
+    /// The member it concerns.
+    pub(super) fn id(&self) -> MemberId {
+        match self {
+            Change::Add(member) => member.id,
+            Change::Promote(id) | Change::Update { id, .. } | Change::Remove(id) => *id,
+        }
+    }
+}
+
 impl Roster {
+    pub(super) fn get(&self, id: MemberId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    /// By id.
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    pub(super) fn removed(&self) -> &BTreeSet<MemberId> {
+        &self.removed
+    }
+
+    /// Adds a member, or replaces it.
+    pub(super) fn insert(&mut self, member: Member) {
+        self.take(member.id);
+        for url in &member.peer_urls {
+            self.urls.entry(url.clone()).or_default().insert(member.id);
+        }
+        self.learners = self.learners.saturating_add(usize::from(member.is_learner));
+        self.members.insert(member.id, member);
+    }
+
+    /// Takes a member out for good.
+    pub(super) fn remove(&mut self, id: MemberId) {
+        self.take(id);
+        self.removed.insert(id);
+    }
+
+    /// Notes that a member was removed some time, whatever is listed.
+    pub(super) fn ban(&mut self, id: MemberId) {
+        self.removed.insert(id);
+    }
+
+    fn take(&mut self, id: MemberId) -> Option<Member> {
+        let member = self.members.remove(&id)?;
+        for url in &member.peer_urls {
+            if let Some(owners) = self.urls.get_mut(url) {
+                owners.remove(&id);
+                if owners.is_empty() {
+                    self.urls.remove(url);
+                }
+            }
+        }
+        self.learners = self.learners.saturating_sub(usize::from(member.is_learner));
+        Some(member)
+    }
+
+    /// What a member publishes of itself; false when there is no such member.
+    pub(super) fn set_attributes(
+        &mut self,
+        id: MemberId,
+        name: String,
+        client_urls: Vec<String>,
+    ) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return false };
+        member.name = name;
+        member.client_urls = client_urls;
+        true
+    }
+
     /// What `change` would do. Source: etcd `ValidateConfigurationChange`.
     pub(super) fn validate(&self, change: &ConfChange) -> Result<Change, Refusal> {
         let member = MemberId(change.node_id());
@@ -64,17 +143,16 @@ impl Roster {
                 self.urls_are_new(&context.member.peer_urls, None)?;
                 let learner =
                     context.member.is_learner && change.r#type() == ConfChangeType::AddLearnerNode;
-                let learners = self.members.values().filter(|member| member.is_learner).count();
-                if learner && learners >= MAX_LEARNERS {
+                if learner && self.learners >= MAX_LEARNERS {
                     return Err(Refusal::TooManyLearners);
                 }
                 Ok(Change::Add(context.member))
             }
             ConfChangeType::RemoveNode if known.is_some() => Ok(Change::Remove(member)),
             ConfChangeType::UpdateNode if known.is_some() => {
-                let urls = context(change)?.member.peer_urls;
-                self.urls_are_new(&urls, Some(member))?;
-                Ok(Change::Update(member, urls))
+                let Member { peer_urls, is_learner, .. } = context(change)?.member;
+                self.urls_are_new(&peer_urls, Some(member))?;
+                Ok(Change::Update { id: member, peer_urls, is_learner })
             }
             ConfChangeType::RemoveNode | ConfChangeType::UpdateNode => {
                 Err(Refusal::MemberNotFound { member })
@@ -83,34 +161,36 @@ impl Roster {
     }
 
     fn urls_are_new(&self, urls: &[String], own: Option<MemberId>) -> Result<(), Refusal> {
-        let others = self.members.values().filter(|member| Some(member.id) != own);
-        let taken: BTreeSet<&String> = others.flat_map(|member| &member.peer_urls).collect();
-        match urls.iter().find(|url| taken.contains(url)) {
+        let taken = |url: &&String| {
+            let owners = self.urls.get(*url).into_iter().flatten();
+            // Of two one is another.
+            owners.take(2).any(|owner| Some(*owner) != own)
+        };
+        match urls.iter().find(taken) {
             Some(url) => Err(Refusal::PeerUrlExists { url: url.clone() }),
             None => Ok(()),
         }
     }
 
-    /// Makes a change. A member it concerns that is not there is passed over.
-    pub(super) fn make(&mut self, change: &Change) {
+    /// Makes a change as `line` does. A member it concerns that is not there is passed over.
+    pub(super) fn make(&mut self, line: Line, change: &Change) {
+        let changed = |member: Member| match change {
+            Change::Promote(_) => Member { is_learner: false, ..member },
+            Change::Update { peer_urls, is_learner, .. } => {
+                // 3.4 takes all that raft knows of a member from the request, later ones the URLs alone.
+                let is_learner = if line == Line::V3_4 { *is_learner } else { member.is_learner };
+                Member { peer_urls: peer_urls.clone(), is_learner, ..member }
+            }
+            Change::Add(_) | Change::Remove(_) => member,
+        };
         match change {
-            Change::Add(member) => {
-                self.members.insert(member.id, member.clone());
-            }
-            Change::Promote(id) => {
-                if let Some(member) = self.members.get_mut(id) {
-                    member.is_learner = false;
+            Change::Add(member) => self.insert(member.clone()),
+            Change::Promote(id) | Change::Update { id, .. } => {
+                if let Some(member) = self.take(*id) {
+                    self.insert(changed(member));
                 }
             }
-            Change::Update(id, urls) => {
-                if let Some(member) = self.members.get_mut(id) {
-                    member.peer_urls.clone_from(urls);
-                }
-            }
-            Change::Remove(id) => {
-                self.members.remove(id);
-                self.removed.insert(*id);
-            }
+            Change::Remove(id) => self.remove(*id),
         }
     }
 }
@@ -138,7 +218,7 @@ mod tests {
         let add =
             change(ConfChangeType::AddNode, 1, r#"{"id":1,"peerURLs":["http://a"],"name":"a"}"#);
         let add = roster.validate(&add).unwrap();
-        roster.make(&add);
+        roster.make(Line::V3_5, &add);
         roster
     }
 
@@ -152,16 +232,16 @@ mod tests {
         for (kind, context) in [(AddLearnerNode, learner), (AddNode, promote), (UpdateNode, moved)]
         {
             let change = roster.validate(&change(kind, 2, context)).unwrap();
-            roster.make(&change);
+            roster.make(Line::V3_5, &change);
         }
-        let two = &roster.members[&MemberId(2)];
+        let two = roster.get(MemberId(2)).unwrap();
         assert_eq!(
             (two.is_learner, two.peer_urls.as_slice()),
             (false, &["http://c".to_owned()][..])
         );
         let remove = change(RemoveNode, 2, "");
         let gone = roster.validate(&remove).unwrap();
-        roster.make(&gone);
+        roster.make(Line::V3_5, &gone);
         let member = MemberId(2);
         assert_eq!(roster.validate(&remove), Err(Refusal::MemberRemoved { member }));
         let again = change(AddNode, 2, learner);
@@ -190,8 +270,28 @@ mod tests {
         assert_eq!(refused(&roster, AddNode, 2, promote), Refusal::MemberNotFound { member: two });
         let learner = r#"{"id":2,"peerURLs":["http://b"],"isLearner":true}"#;
         let add = roster.validate(&change(AddLearnerNode, 2, learner)).unwrap();
-        roster.make(&add);
+        roster.make(Line::V3_5, &add);
         let third = r#"{"id":3,"peerURLs":["http://d"],"isLearner":true}"#;
         assert_eq!(refused(&roster, AddLearnerNode, 3, third), Refusal::TooManyLearners);
+    }
+
+    /// Tried with 3.4.23 and 3.5.35: `member add --learner`, `member update`, `member list`.
+    #[test]
+    fn a_learner_that_moves_is_none_any_more_in_3_4() {
+        use ConfChangeType::{AddLearnerNode, UpdateNode};
+        for (line, stays) in [(Line::V3_4, false), (Line::V3_5, true), (Line::V3_7, true)] {
+            let mut roster = one();
+            for (kind, context) in [
+                (AddLearnerNode, r#"{"id":2,"peerURLs":["http://b"],"isLearner":true}"#),
+                (UpdateNode, r#"{"id":2,"peerURLs":["http://c"]}"#),
+            ] {
+                let valid = roster.validate(&change(kind, 2, context)).unwrap();
+                roster.make(line, &valid);
+            }
+            assert_eq!(roster.get(MemberId(2)).unwrap().is_learner, stays, "{line}");
+            let third = r#"{"id":3,"peerURLs":["http://b"],"isLearner":true}"#;
+            let third = roster.validate(&change(AddLearnerNode, 3, third));
+            assert_eq!(third.is_err(), stays, "{line}: {third:?}");
+        }
     }
 }
