@@ -922,6 +922,9 @@ pub struct Restore {
     /// Leave out alarms, which would keep the new cluster from writing.
     #[arg(long)]
     pub clear_alarms: bool,
+    /// End a downgrade of the cluster that is under way, which would go on in the new cluster.
+    #[arg(long)]
+    pub cancel_downgrade: bool,
     /// Give everything that is made to this user and group, by name or number; `USER:` is the user's login group.
     #[arg(long, value_name = "USER:GROUP", value_parser = owner)]
     pub owner: Option<Owner>,

@@ -4,10 +4,10 @@ use anyhow::Result;
 use etcdsnap_engine::{
     bolt::{check, freelist::Freelist},
     datadir::{self, RaftIdentity},
-    diagnose::log_findings,
+    diagnose::{self, log_findings},
     finding::{Finding, Place, Severity},
     mvcc::{KeyIndex, KeySpace, Scan},
-    schema::{MetaRecords, Store, auth, members, small},
+    schema::{MetaRecords, Store, auth, members, meta::Downgrade, servers::Server, small},
     snapshot::Trailer,
 };
 use serde::Serialize;
@@ -19,6 +19,15 @@ use crate::{
     input::{Input, ask},
     output::{self, Table, escape},
 };
+
+/// Whether a server starts.
+#[derive(Debug, Serialize)]
+struct ServerJson {
+    version: &'static str,
+    starts: bool,
+    /// What keeps it from starting.
+    why: Option<String>,
+}
 
 /// What is known. A field is null when the input does not say it.
 #[derive(Debug, Serialize)]
@@ -36,6 +45,10 @@ struct Info {
     member_id: Option<String>,
     storage_version: Option<String>,
     cluster_version: Option<String>,
+    /// Version that a downgrade under way goes to.
+    downgrade: Option<String>,
+    /// Those servers that were tried: whether they start on it as it stands, or on what a restore makes of a file.
+    servers: Vec<ServerJson>,
     wal_first_index: Option<u64>,
     wal_last_index: Option<u64>,
     wal_commit: Option<u64>,
@@ -95,6 +108,7 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
     let space = KeySpace::open(&store)?;
     let (meta, of_meta) = MetaRecords::read(&store)?;
     findings.extend(of_meta);
+    findings.extend(diagnose::downgrade(&meta));
     // Side by side only over a sound tree: a page that many branches share would be read many times.
     let pages = check::check(&db, &context.ui)?;
     let sound = pages.iter().all(|finding| finding.severity != Severity::Damage);
@@ -110,6 +124,7 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
         .map(|item| item.map(|item| String::from_utf8_lossy(item.key).into_owned()))
         .collect::<Result<_, _>>()?;
     let committed = input.committed();
+    let servers = servers(input, &meta);
     let info = Info {
         kind: input.kind().as_str(),
         path: input.located().path.display().to_string(),
@@ -123,6 +138,8 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
         member_id: raft.map(|RaftIdentity { member, .. }| member.to_string()),
         storage_version: meta.storage_version,
         cluster_version: meta.cluster_version,
+        servers,
+        downgrade: meta.downgrade.as_ref().and_then(Downgrade::target).map(str::to_owned),
         wal_first_index: input.wal().and_then(|wal| wal.first_index),
         wal_last_index: input.wal().and_then(|wal| wal.last_index),
         wal_commit: input.wal().and_then(|wal| wal.commit),
@@ -146,6 +163,42 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
         buckets,
     };
     Ok((info, findings))
+}
+
+/// Of a member's files nothing is said where a server refuses them for another reason.
+fn servers(input: &Input, meta: &MetaRecords) -> Vec<ServerJson> {
+    let starts = match (input.wal(), input.report()) {
+        (Some(wal), Some(report)) if report.refused_at.is_none() => wal.starts.clone(),
+        (Some(_), _) => Vec::new(),
+        (None, _) => {
+            let restored = Server::ALL.into_iter();
+            restored.map(|server| (server, server.starts_on_restored(meta))).collect()
+        }
+    };
+    let each = starts.into_iter().map(|(server, starts)| ServerJson {
+        version: server.version(),
+        starts: starts.is_ok(),
+        why: starts.err().map(|obstacle| obstacle.to_string()),
+    });
+    each.collect()
+}
+
+/// As in "3.5.35, 3.6.16; not 3.4.23 (the cluster version is 3.5.0)".
+fn started_by(servers: &[ServerJson]) -> String {
+    if servers.is_empty() {
+        return "-".to_owned();
+    }
+    let starting: Vec<&str> =
+        servers.iter().filter(|server| server.starts).map(|server| server.version).collect();
+    let refusing: Vec<String> = servers
+        .iter()
+        .filter_map(|server| Some(format!("{} ({})", server.version, server.why.as_ref()?)))
+        .collect();
+    match (starting.join(", "), refusing.join(", ")) {
+        (starting, refusing) if refusing.is_empty() => starting,
+        (starting, refusing) if starting.is_empty() => format!("not {refusing}"),
+        (starting, refusing) => format!("{starting}; not {refusing}"),
+    }
 }
 
 fn wal_entries(info: &Info) -> String {
@@ -174,6 +227,8 @@ fn render(format: Format, info: &Info) -> Result<String> {
         ("Term", number(info.term)),
         ("Storage version", or(&info.storage_version)),
         ("Cluster version", or(&info.cluster_version)),
+        ("Downgrade to", or(&info.downgrade)),
+        ("Started by", started_by(&info.servers)),
         ("WAL entries", wal_entries(info)),
         ("Entries replayed", info.entries_replayed.to_string()),
         ("Not committed", info.entries_uncommitted.to_string()),

@@ -156,6 +156,7 @@ fn options(args: &Restore) -> Result<Options> {
             },
             compact: args.compact,
             clear_alarms: args.clear_alarms,
+            cancel_downgrade: args.cancel_downgrade,
         },
         bump_revision: args.bump_revision,
         mark_compacted: args.mark_compacted,

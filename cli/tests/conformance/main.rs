@@ -81,6 +81,7 @@ mod told;
 mod torn;
 mod unchanged;
 mod uncommitted;
+mod versions;
 mod writer;
 mod written;
 
@@ -122,6 +123,7 @@ fn main() {
     rebuilt::trials(&mut suite);
     salvaged::trials(&mut suite);
     carved::trials(&mut suite);
+    versions::trials(&mut suite);
     if !arguments.list {
         eprintln!("conformance: ETCDSNAP_SEED={}", dataset::seed());
     }

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use super::{
     Verdict,
     member::{Evidence, Found},
+    versions,
 };
 use crate::{
     bolt,
     finding::{Finding, Place},
     ids::MemberId,
     pb::etcdserverpb::AlarmType,
-    schema::{Store, bucket, members, small},
+    schema::{MetaRecords, Store, bucket, members, small},
 };
 
 /// What the records say: members and alarms.
@@ -20,6 +21,10 @@ pub(super) fn contents(
     store: &Store<'_>,
     found: &mut Found,
 ) -> Result<(), bolt::Error> {
+    let (meta, _) = MetaRecords::read(store)?;
+    if let Some(finding) = versions::downgrade(&meta) {
+        found.add(Verdict::Healthy, finding);
+    }
     for alarm in small::alarms(store)?.records {
         let place = Place::Record { bucket: bucket::ALARM, key: Vec::new() };
         let member = MemberId(alarm.member_id);

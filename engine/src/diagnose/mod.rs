@@ -10,10 +10,12 @@ mod contents;
 mod leftovers;
 mod member;
 mod membership;
+mod versions;
 
 pub use against::{AgainstError, against_log, can_compare};
 pub use compare::{Difference, compare};
 pub use member::{Evidence, diagnose, log_findings};
+pub use versions::downgrade;
 
 use std::path::PathBuf;
 

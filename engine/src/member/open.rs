@@ -13,11 +13,16 @@ use crate::{
     finding::{self, Finding, Severity},
     limits::Limits,
     progress::Progress,
-    replay::{self, Base, Boot, BootError, Commit, RaftFiles, ReadSnapfile, Until, empty_db},
-    schema::{MetaRecords, NotEtcd, Program, Store, program},
+    replay::{
+        self, Base, Boot, BootError, Commit, RaftFiles, ReadSnapfile, Requests, Until, empty_db,
+    },
+    schema::{
+        MetaRecords, NotEtcd, Program, Store, program,
+        servers::{Obstacle, Server},
+    },
     snapshot::{Image, verify},
     source::{Access, Source},
-    wal::Log,
+    wal::{Log, LogEnd},
 };
 
 /// How an input is opened.
@@ -95,7 +100,8 @@ pub fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<O
     let files = RaftFiles::open(&member, access).map_err(Error::Wal)?;
     let made = {
         let log = files.log();
-        let facts = facts(&member, &files, &log);
+        let mut facts = facts(&member, &files, &log);
+        facts.starts = starts(file.as_ref(), &files, &log);
         let look = Look { member: &member, log: &log, snapfiles: files.snapfiles(), options };
         let made = look.make(file, progress)?;
         (facts, made)
@@ -168,10 +174,28 @@ fn facts(member: &MemberFiles, raft: &RaftFiles, log: &Log<'_>) -> WalFacts {
         metadata: log.metadata,
         begins_at_first: log.begins_at_first(),
         restored: log.restored(),
+        starts: Vec::new(),
         strangers: strangers(member, raft, log),
         oversized: log.oversized,
         summary: (!member.db.exists() && any).then(|| log.summary()),
     }
+}
+
+/// Which servers start on a member's files as they stand, if its db is `file` and nothing of them is damaged.
+fn starts(
+    file: Option<&Source>,
+    raft: &RaftFiles,
+    log: &Log<'_>,
+) -> Vec<(Server, Result<(), Obstacle>)> {
+    let meta = file.and_then(|file| {
+        let db = Image::split(file.bytes()).db(Limits::default()).ok()?;
+        MetaRecords::read(&Store::new(db)).ok().map(|(meta, _)| meta)
+    });
+    let Some(meta) = meta.filter(|_| !matches!(log.end, LogEnd::Damaged(..))) else {
+        return Vec::new();
+    };
+    let requests = Requests::of(log, &raft.snapfiles());
+    Server::ALL.into_iter().map(|server| (server, requests.starts(server, &meta))).collect()
 }
 
 /// What is shown, and how it was made.

@@ -10,6 +10,7 @@ use crate::{
     limits::Limits,
     pb::etcdserverpb::Metadata,
     replay::{RaftFiles, Report},
+    schema::servers::{Obstacle, Server},
     snapshot::Image,
     source::Source,
     wal::{LogEnd, Oversized, Summary},
@@ -85,6 +86,8 @@ pub struct WalFacts {
     pub begins_at_first: bool,
     /// Index of the last entry that a restore wrote, where a restore made the log.
     pub restored: Option<u64>,
+    /// Which of the servers that were tried start on the files as they stand; empty where they are damaged.
+    pub starts: Vec<(Server, Result<(), Obstacle>)>,
     /// Segments and snapfiles that belong to another history than the beginning of the log.
     pub strangers: Vec<PathBuf>,
     /// A record that etcd 3.4 refuses for its length.

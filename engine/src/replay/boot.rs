@@ -196,10 +196,10 @@ pub struct Target {
 }
 
 /// The snapshot a server would start from.
-struct Chosen<'s> {
-    index: u64,
+pub(super) struct Chosen<'s> {
+    pub(super) index: u64,
     conf: raftpb::ConfState,
-    content: Option<&'s raftpb::Snapshot>,
+    pub(super) content: Option<&'s raftpb::Snapshot>,
 }
 
 impl<'a> Boot<'a> {
@@ -403,7 +403,7 @@ fn across<'a>(
 
 impl<'s> Chosen<'s> {
     /// The snapshot a server of `line` would start from.
-    fn of(log: &Log<'_>, line: Line, snapfiles: &'s [ReadSnapfile]) -> Self {
+    pub(super) fn of(log: &Log<'_>, line: Line, snapfiles: &'s [ReadSnapfile]) -> Self {
         let valid = |name: &SnapfileName| {
             log.valid_snapshots().any(|mark| (mark.term(), mark.index()) == (name.term, name.index))
         };

@@ -100,7 +100,7 @@ enum Published {
     V3,
 }
 
-/// What the log says of versions from the member's last start on, or at all where it has no such start.
+/// What the log says of versions.
 #[derive(Debug, Default)]
 struct Said {
     /// How the member last published its name.
@@ -126,7 +126,7 @@ impl Said {
                 Decoded::V2(request) => match v2::effect(&request) {
                     Some(v2::Effect::Version(version)) => said.hear(&version),
                     Some(v2::Effect::Attributes(id, ..)) if Some(id.0) == own => {
-                        said.published = Some(Published::V2);
+                        said.publish(Published::V2);
                     }
                     Some(v2::Effect::Attributes(..)) | None => {}
                 },
@@ -136,19 +136,24 @@ impl Said {
                     }
                     let set = request.cluster_member_attr_set.as_ref();
                     if set.is_some_and(|set| Some(set.member_id) == own) {
-                        said.published = Some(Published::V3);
+                        said.publish(Published::V3);
                     }
                 }
                 Decoded::Empty | Decoded::ConfChange(_) | Decoded::Unknown => {}
             }
-            if said.published.is_some() {
+            if said.published.is_some() && said.version.is_some() {
                 break;
             }
         }
         said
     }
 
-    /// Of several versions the last counts, which is met first.
+    /// The last one counts, which is met first.
+    fn publish(&mut self, published: Published) {
+        self.published = self.published.or(Some(published));
+    }
+
+    /// The last one counts.
     fn hear(&mut self, version: &str) {
         self.version = self.version.or_else(|| Line::of(version));
     }

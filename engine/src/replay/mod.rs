@@ -18,6 +18,7 @@ mod line;
 pub mod membership;
 pub mod password;
 mod run;
+mod servers;
 mod state;
 pub mod txn;
 
@@ -27,4 +28,5 @@ pub use error::{Error, Refusal};
 pub use files::RaftFiles;
 pub use line::Line;
 pub use run::{Notable, NotableKind, Replayed, Report, replay};
+pub use servers::Requests;
 pub use state::{Outcome, Records, State};

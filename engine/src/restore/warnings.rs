@@ -9,7 +9,12 @@ use crate::{
     ids::ClusterId,
     mvcc::LeaseOrphans,
     pb::etcdserverpb::AlarmType,
-    schema::{MetaRecords, Store, auth, bucket, members, meta::Version, small},
+    schema::{
+        MetaRecords, Store, auth, bucket, members,
+        meta::{self, Downgrade},
+        servers::{self, Server},
+        small,
+    },
 };
 
 /// Everything of `store` that survives the restore and changes how the new cluster behaves.
@@ -24,7 +29,7 @@ pub fn warnings(
     outcome: &Outcome,
     origin: Option<ClusterId>,
 ) -> Result<Vec<Finding>, bolt::Error> {
-    let (meta, _) = MetaRecords::read(store)?;
+    let (mut meta, _) = MetaRecords::read(store)?;
     let mut found = Vec::new();
     found.extend(lower_revision(outcome));
     found.extend(cut(plan, outcome));
@@ -59,7 +64,11 @@ pub fn warnings(
         );
         found.push(Finding::note("compaction-pending", Place::File, message));
     }
-    found.extend(refusing_servers(meta.storage_version.as_deref()));
+    if plan.contents.cancel_downgrade {
+        meta.downgrade = None;
+    }
+    found.extend(downgrade(&meta));
+    found.extend(refusing_servers(&meta));
     Ok(found)
 }
 
@@ -161,14 +170,25 @@ fn users(store: &Store<'_>, found: &mut Vec<Finding>) -> Result<(), bolt::Error>
     Ok(())
 }
 
-fn refusing_servers(storage_version: Option<&str>) -> Option<Finding> {
-    let text = storage_version?;
-    let version = Version::parse(text)?;
-    let refusing = match (version.major, version.minor) {
-        (3, 0..=5) => return None,
-        (3, 6) => "late patch levels of etcd 3.4".to_owned(),
-        (major, minor) => format!("etcd {major}.{} and older", minor.saturating_sub(1)),
-    };
-    let message = format!("the data has storage version {text}: {refusing} refuse it");
-    Some(Finding::note("storage-version", Place::File, message))
+/// A downgrade that goes on in the new cluster.
+fn downgrade(meta: &MetaRecords) -> Option<Finding> {
+    let target = meta.downgrade.as_ref().and_then(Downgrade::target)?;
+    let place = Place::Record { bucket: bucket::CLUSTER, key: meta::DOWNGRADE.as_bytes().to_vec() };
+    let message = format!(
+        "a downgrade of the cluster to {target} is under way and goes on in the new cluster; --cancel-downgrade ends it"
+    );
+    Some(Finding::warning("downgrade", place, message))
+}
+
+/// The servers that do not start on the restored data, of those that were tried.
+fn refusing_servers(meta: &MetaRecords) -> Option<Finding> {
+    let starts = Server::ALL.map(|server| (server, server.starts_on_restored(meta)));
+    let accepting = starts.iter().filter(|(_, starts)| starts.is_ok());
+    let accepting: Vec<&str> = accepting.map(|(server, _)| server.version()).collect();
+    let refusing = servers::refusing(starts)?;
+    let message = format!(
+        "of the servers that were tried these do not start on the restored data: {refusing}; these do: {}",
+        accepting.join(", ")
+    );
+    Some(Finding::note("refusing-servers", Place::File, message))
 }

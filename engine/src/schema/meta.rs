@@ -52,6 +52,13 @@ pub struct Downgrade {
     pub enabled: bool,
 }
 
+impl Downgrade {
+    /// The version to go to, while a downgrade is under way.
+    pub fn target(&self) -> Option<&str> {
+        Some(self.target_version.as_str()).filter(|target| self.enabled && !target.is_empty())
+    }
+}
+
 /// What buckets `meta` and `cluster` say. A field is `None` when its record is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MetaRecords {

@@ -10,6 +10,7 @@ pub mod members;
 pub mod meta;
 mod program;
 pub mod revision;
+pub mod servers;
 pub mod small;
 
 pub use error::{Error, RecordError};

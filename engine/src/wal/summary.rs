@@ -38,9 +38,9 @@ impl Summary {
             Decoded::Request(_) => self.v3_requests += 1,
             Decoded::V2(request) => {
                 self.v2_requests += 1;
-                let changes = matches!(request.method.as_str(), "PUT" | "POST" | "DELETE");
+                let changes = matches!(request.method.as_slice(), b"PUT" | b"POST" | b"DELETE");
                 // etcd 2.x and 3.x keep users' keys below /1, and what they say of themselves below /0.
-                if changes && request.path.starts_with("/1") {
+                if changes && request.path.starts_with(b"/1") {
                     self.v2_writes += 1;
                 }
             }

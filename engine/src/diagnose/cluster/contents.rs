@@ -8,8 +8,8 @@ use crate::{
     mvcc::{Error, KeySpace, Record},
     pb::{
         entry::Decoded,
-        kvpb::{Request, TxnRequest},
         requestpb::InternalRaftRequest,
+        txnpb::{Request, TxnRequest},
     },
     progress::Progress,
     schema::Revision,
@@ -148,11 +148,9 @@ fn written(request: &InternalRaftRequest, keys: &mut BTreeSet<Vec<u8>>) {
     }
 }
 
-/// Transactions within transactions are kept on a list, so that no depth of them ends the stack.
 fn in_txn(txn: &TxnRequest, keys: &mut BTreeSet<Vec<u8>>) {
-    let mut open = vec![txn];
-    while let Some(txn) = open.pop() {
-        for operation in txn.success.iter().chain(&txn.failure) {
+    for (_, _, own) in txn.iter() {
+        for operation in own.ops() {
             match &operation.request {
                 Some(Request::Put(put)) => {
                     keys.insert(put.key.clone());
@@ -160,8 +158,8 @@ fn in_txn(txn: &TxnRequest, keys: &mut BTreeSet<Vec<u8>>) {
                 Some(Request::DeleteRange(delete)) => {
                     keys.insert(delete.key.clone());
                 }
-                Some(Request::Txn(txn)) => open.push(txn),
-                Some(Request::Range(_)) | None => {}
+                // Nested ones come by themselves.
+                Some(Request::Range(_) | Request::Txn(_)) | None => {}
             }
         }
     }

@@ -10,10 +10,10 @@ use crate::{
     ids::{ClusterId, MemberId},
     pb::{entry::Decoded, raftpb::EntryType},
     replay::{
-        ReadSnapfile,
+        Line, ReadSnapfile,
         membership::{Membership, Start},
     },
-    schema::members::Member,
+    schema::{MetaRecords, members::Member},
     wal::{Log, LogEnd, LoggedEntry},
 };
 
@@ -96,6 +96,7 @@ impl LogFacts {
         let from = Start::of(log, snapfiles);
         let start = Position { term: from.term, index: from.index };
         let (first, entries) = newest(&log.entries, start);
+        let line = Line::detect(&MetaRecords::default(), log);
         let mut membership = Membership::default();
         membership.begin(None, &from.conf);
         if let Some(v2_store) = from.v2_store {
@@ -116,7 +117,7 @@ impl LogFacts {
             if Some(index) == last_change {
                 change = Some(LastChange { index, before: conf_of(&membership) });
             }
-            membership.note_applied(&decoded);
+            membership.note_applied(line, &decoded);
         }
         let conf = conf_of(&membership);
         let change = change.filter(|change| change.before != conf);

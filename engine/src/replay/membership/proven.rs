@@ -2,11 +2,12 @@
 
 use super::{Membership, roster::Roster, v2};
 use crate::{
+    ids::MemberId,
     pb::{
         entry::Decoded,
         raftpb::{ConfState, EntryType},
     },
-    replay::{ReadSnapfile, Refusal},
+    replay::{Line, ReadSnapfile, Refusal},
     schema::members::Member,
     wal::Log,
 };
@@ -74,18 +75,19 @@ pub fn proven(log: &Log<'_>, snapfiles: &[ReadSnapfile], index: u64) -> Option<V
                 else {
                     continue;
                 };
-                let members = &mut membership.v2.as_mut()?.members;
-                if let Some(member) = members.get_mut(&crate::ids::MemberId(set.member_id)) {
-                    member.name.clone_from(&attributes.name);
-                    member.client_urls.clone_from(&attributes.client_urls);
-                }
+                membership.v2.as_mut()?.set_attributes(
+                    MemberId(set.member_id),
+                    attributes.name.clone(),
+                    attributes.client_urls.clone(),
+                );
                 continue;
             }
             // What cannot be decoded may be a change of membership.
             Decoded::Unknown if kind != EntryType::Normal as i32 => return None,
             _ => {}
         }
-        membership.note(&decoded);
+        // A learner that moved is none any more to servers of 3.4; to raft it is one.
+        membership.note(Line::V3_5, &decoded);
     }
-    Some(membership.v2?.members.into_values().collect())
+    Some(membership.v2?.members().cloned().collect())
 }

@@ -1,8 +1,11 @@
 //! The v2 store's part in membership, up to 3.6: its JSON in a snapfile, and requests on it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
 use super::roster::Roster;
 use crate::{ids::MemberId, pb::requestpb::V2Request, schema::members::Member};
@@ -71,10 +74,62 @@ struct Root {
     children: Option<Top>,
 }
 
-#[derive(Deserialize)]
+/// The nodes right below the root.
+#[derive(Default)]
 struct Top {
-    #[serde(rename = "0")]
     cluster: Option<Node>,
+    /// Whether users keep anything in the store.
+    used: bool,
+}
+
+/// A node of which only the names below it are of interest.
+#[derive(Deserialize)]
+struct Names {
+    #[serde(rename = "Children", default)]
+    children: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+/// Users and roles of the v2 API, whose two directories stay when all are gone.
+#[derive(Deserialize)]
+struct Permissions {
+    #[serde(rename = "Children", default)]
+    children: Option<BTreeMap<String, Names>>,
+}
+
+impl<'de> Deserialize<'de> for Top {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TopVisitor)
+    }
+}
+
+struct TopVisitor;
+
+impl<'de> Visitor<'de> for TopVisitor {
+    type Value = Top;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the nodes below the root of a v2 store")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Top, A::Error> {
+        let mut top = Top::default();
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "0" => top.cluster = map.next_value()?,
+                "2" => {
+                    let below: Permissions = map.next_value()?;
+                    let mut below = below.children.iter().flat_map(BTreeMap::values);
+                    top.used |= below.any(|names| has_children(names));
+                }
+                _ => top.used |= has_children(&map.next_value()?),
+            }
+        }
+        Ok(top)
+    }
+}
+
+fn has_children(names: &Names) -> bool {
+    names.children.as_ref().is_some_and(|children| !children.is_empty())
 }
 
 impl Node {
@@ -111,6 +166,23 @@ pub(super) fn roster(json: &[u8]) -> Option<Roster> {
         roster.ban(MemberId(u64::from_str_radix(id, 16).ok()?));
     }
     Some(roster)
+}
+
+/// What a server looks at in the JSON of a v2 store before it starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::replay) struct Glance {
+    /// The cluster's version.
+    pub(in crate::replay) version: Option<String>,
+    /// Whether users keep anything in it. Source: etcd `IsMetaStoreOnly`.
+    pub(in crate::replay) used: bool,
+}
+
+/// Looks at the JSON of a v2 store; nothing is there when it cannot be read.
+pub(in crate::replay) fn glance(json: &[u8]) -> Glance {
+    let tree: Option<Tree> = serde_json::from_slice(json).ok();
+    let top = tree.and_then(|tree| tree.root.children).unwrap_or_default();
+    let version = top.cluster.as_ref().and_then(|cluster| cluster.child("version")?.value.clone());
+    Glance { version, used: top.used }
 }
 
 #[cfg(test)]
@@ -165,5 +237,22 @@ mod tests {
             r#"{{"Root":{{"Children":{{"1":{deep},"0":{{"Children":{{"members":{{"Children":{{"a1":{member}}}}}}}}}}}}}}}"#
         );
         assert!(roster(json.as_bytes()).unwrap().get(MemberId(0xa1)).is_some());
+    }
+
+    #[test]
+    fn what_users_keep_and_the_version_are_seen() {
+        let look = |top: &str| glance(format!(r#"{{"Root":{{"Children":{{{top}}}}}}}"#).as_bytes());
+        let version = r#""0":{"Children":{"version":{"Value":"3.5.0","Children":null}}}"#;
+        let of = |version: Option<&str>, used| Glance { version: version.map(str::to_owned), used };
+        assert_eq!(look(version), of(Some("3.5.0"), false));
+        assert_eq!(look(r#""1":{"Children":{}}"#), of(None, false));
+        assert_eq!(look(r#""1":{"Children":{"k":{"Value":"v"}}}"#), of(None, true));
+        let roles = |roles| {
+            format!(
+                r#""2":{{"Children":{{"enabled":{{"Value":"true","Children":null}},"roles":{{"Children":{{{roles}}}}}}}}}"#
+            )
+        };
+        assert_eq!((look(&roles("")).used, look(&roles(r#""r":{}"#)).used), (false, true));
+        assert_eq!(glance(b"{"), Glance::default());
     }
 }
