@@ -2,12 +2,14 @@
 
 use super::compare;
 use crate::{
+    bolt::Bucket,
     finding::{Finding, Place},
     member::{self, DbState, Opened},
     mvcc::{self, KeySpace, View},
+    pb::wire::KeyValueRef,
     progress::Progress,
     replay::Base,
-    schema::Store,
+    schema::{RecordKey, Revision, Store},
 };
 
 /// Why a db could not be held against its log.
@@ -50,28 +52,28 @@ pub fn against_log(
     let (ours, theirs) = (Store::new(ours), Store::new(theirs));
     let (ours, theirs) = (KeySpace::open(&ours)?, KeySpace::open(&theirs)?);
     let Some(difference) = compare(&ours, &theirs, progress)? else { return Ok(None) };
+    let changed = changed_values(&ours, &theirs, difference.compared_to)?;
     let at = Some(difference.compared_to);
     let (ours, theirs) = (View::at(&ours, at, progress)?, View::at(&theirs, at, progress)?);
-    let mut values_only = !difference.keys.is_empty();
+    let mut values_only = changed.is_some();
     for key in &difference.keys {
         let (one, other) = (ours.get(key)?, theirs.get(key)?);
-        values_only &= match (one, other) {
-            (Some(one), Some(other)) => {
-                let (one, other) = (one.kv, other.kv);
-                (one.mod_revision, one.create_revision, one.version, one.lease)
-                    == (other.mod_revision, other.create_revision, other.version, other.lease)
-            }
-            _ => false,
-        };
+        values_only &= one.zip(other).is_some_and(|(one, other)| is_same(&one.kv, &other.kv));
     }
+    // Where only superseded records differ, no key does: the revision tells which.
+    let older: Vec<String> = changed
+        .iter()
+        .flatten()
+        .map(|(key, revision)| format!("{} at revision {revision}", key.escape_ascii()))
+        .collect();
     let named: Vec<String> =
         difference.keys.iter().map(|key| key.escape_ascii().to_string()).collect();
-    let keys = if difference.count == 1 { "key" } else { "keys" };
-    let named = if named.is_empty() { "older records".to_owned() } else { named.join(" ") };
+    let named = if named.is_empty() { older.join(" ") } else { named.join(" ") };
+    let count = difference.count.max(changed.as_ref().map_or(0, |changed| changed.len() as u64));
+    let keys = if count == 1 { "key" } else { "keys" };
     Ok(Some(if values_only {
         let message = format!(
-            "the db holds other values than the log wrote for {} {keys}: {named}; the log has every entry since the first",
-            difference.count
+            "the db holds other values than the log wrote for {count} {keys}: {named}; the log has every entry since the first"
         );
         Finding::damage("value-changed", Place::File, message)
     } else {
@@ -82,6 +84,60 @@ pub fn against_log(
         );
         Finding::warning("log-differs", Place::File, message)
     }))
+}
+
+/// Records that are told apart by name; the others are counted with their keys.
+const NAMED: usize = 20;
+
+/// Whether two records of a key differ in nothing but the value.
+fn is_same(one: &KeyValueRef<'_>, other: &KeyValueRef<'_>) -> bool {
+    (one.key, one.create_revision, one.mod_revision, one.version, one.lease)
+        == (other.key, other.create_revision, other.mod_revision, other.version, other.lease)
+}
+
+/// Keys and revisions of the records above both compaction marks and up to `to` whose values alone differ, the first of
+/// them; `None` where records differ in more.
+fn changed_values(
+    ours: &KeySpace<'_>,
+    theirs: &KeySpace<'_>,
+    to: i64,
+) -> Result<Option<Vec<(Vec<u8>, i64)>>, mvcc::Error> {
+    let from = ours.compact_revision().max(theirs.compact_revision()).max(0);
+    let start = Revision { main: from.saturating_add(1), sub: 0 }.encode();
+    let within = |space: &KeySpace<'_>| {
+        let items = space.bucket().map(Bucket::items).into_iter().flatten();
+        let mut found = Vec::new();
+        for item in items {
+            let item = item?;
+            let is_in = RecordKey::parse(item.key).is_ok_and(|key| key.revision.main <= to);
+            if item.key >= start.as_slice() && is_in {
+                found.push((item.key.to_vec(), item.value.to_vec()));
+            }
+        }
+        Ok::<_, mvcc::Error>(found)
+    };
+    let (ours, theirs) = (within(ours)?, within(theirs)?);
+    if ours.len() != theirs.len() {
+        return Ok(None);
+    }
+    let mut changed = Vec::new();
+    for ((key, value), (other_key, other)) in ours.iter().zip(&theirs) {
+        if key != other_key {
+            return Ok(None);
+        }
+        if value == other {
+            continue;
+        }
+        match (KeyValueRef::decode(value), KeyValueRef::decode(other)) {
+            (Ok(one), Ok(other)) if is_same(&one, &other) => {
+                if changed.len() < NAMED {
+                    changed.push((one.key.to_vec(), one.mod_revision));
+                }
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(changed))
 }
 
 /// Whether there is a sound db, and a log that has every entry since the first and that no restore made.
