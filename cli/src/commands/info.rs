@@ -73,7 +73,11 @@ pub fn run(context: &Context, args: &Args) -> Result<Answer> {
     let (info, findings) =
         ask(context, &args.path, &args.reading, |input| gather(context, &args.reading, input))?;
     findings.iter().for_each(|finding| say(&output::finding(finding)));
-    let damage = findings.iter().any(|finding| finding.severity == Severity::Damage);
+    // A db that its log replaces is said; what is shown is whole all the same.
+    let replaced = ["db-missing", "db-blank", "db-unreadable", "db-damaged"];
+    let damage = findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Damage && !replaced.contains(&finding.code));
     let exit = if damage { Exit::Damage } else { Exit::Sound };
     Ok(Answer::new(render(context.global.format, &info)?, exit))
 }

@@ -69,7 +69,7 @@ pub fn foreign(bytes: &[u8]) -> Option<Foreign> {
         return Some(Foreign::new("empty (0 bytes)", Advice::Other(EMPTY)));
     }
     packed(bytes).or_else(|| raft(bytes)).or_else(|| text(bytes)).or_else(|| {
-        let blank = bytes.iter().all(|byte| *byte == 0);
+        let blank = is_blank(bytes);
         blank.then_some(Foreign::new("nothing but zeros", Advice::Other(ZEROS)))
     })
 }
@@ -255,6 +255,16 @@ fn words(head: &str) -> String {
         Some((end, _)) => format!("{}…", said.get(..end).unwrap_or_default()),
         None => said,
     }
+}
+
+/// Whether nothing but zeros stands in `bytes`. Of what is longer only the first 64 MiB and the last MiB are looked at.
+pub fn is_blank(bytes: &[u8]) -> bool {
+    const HEAD: usize = 64 << 20;
+    const TAIL: usize = 1 << 20;
+    let head = bytes.get(..HEAD).unwrap_or(bytes);
+    let tail =
+        bytes.len().checked_sub(TAIL).and_then(|start| bytes.get(start..)).unwrap_or_default();
+    head.iter().chain(tail).all(|byte| *byte == 0)
 }
 
 #[cfg(test)]

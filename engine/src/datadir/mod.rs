@@ -8,7 +8,7 @@ mod member;
 mod nearby;
 mod running;
 
-pub use foreign::{Advice, Foreign, foreign};
+pub use foreign::{Advice, Foreign, foreign, is_blank};
 pub use identity::{RaftIdentity, raft_identity};
 pub use member::{MemberFiles, size_bytes};
 pub use nearby::{Near, Nearby, data_dir_of};

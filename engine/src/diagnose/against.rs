@@ -89,6 +89,9 @@ pub fn against_log(
 /// Records that are told apart by name; the others are counted with their keys.
 const NAMED: usize = 20;
 
+/// A key, and the revision of its record whose value differs.
+type Changed = (Vec<u8>, i64);
+
 /// Whether two records of a key differ in nothing but the value.
 fn is_same(one: &KeyValueRef<'_>, other: &KeyValueRef<'_>) -> bool {
     (one.key, one.create_revision, one.mod_revision, one.version, one.lease)
@@ -101,7 +104,7 @@ fn changed_values(
     ours: &KeySpace<'_>,
     theirs: &KeySpace<'_>,
     to: i64,
-) -> Result<Option<Vec<(Vec<u8>, i64)>>, mvcc::Error> {
+) -> Result<Option<Vec<Changed>>, mvcc::Error> {
     let from = ours.compact_revision().max(theirs.compact_revision()).max(0);
     let start = Revision { main: from.saturating_add(1), sub: 0 }.encode();
     let within = |space: &KeySpace<'_>| {

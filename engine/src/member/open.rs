@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     bolt,
-    datadir::{Kind, MemberFiles, locate},
+    datadir::{Kind, MemberFiles, is_blank, locate},
     finding::{self, Finding, Severity},
     limits::Limits,
     progress::Progress,
@@ -372,7 +372,7 @@ impl<'a> Look<'_, 'a> {
     /// What state the database file is in, and what it says of itself.
     fn judge(&self, file: Option<&Source>, progress: &dyn Progress) -> Result<Judged, Error> {
         let Some(file) = file else { return Ok(Judged::of(DbState::Missing)) };
-        if file.bytes().iter().all(|byte| *byte == 0) {
+        if is_blank(file.bytes()) {
             return Ok(Judged::of(DbState::Blank));
         }
         let image = Image::without_trailer(Image::of_member(file.bytes()).database());

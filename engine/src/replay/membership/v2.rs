@@ -119,7 +119,7 @@ impl<'de> Visitor<'de> for TopVisitor {
                 "2" => {
                     let below: Permissions = map.next_value()?;
                     let mut below = below.children.iter().flat_map(BTreeMap::values);
-                    top.used |= below.any(|names| has_children(names));
+                    top.used |= below.any(has_children);
                 }
                 _ => top.used |= has_children(&map.next_value()?),
             }
