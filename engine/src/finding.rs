@@ -165,6 +165,11 @@ pub fn causes(findings: &[Finding]) -> Vec<Cause<'_>> {
     causes
 }
 
+/// `count` things in words: "1 finding", "3 findings".
+pub fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,9 +223,4 @@ mod tests {
         // Nothing was found at page 6.
         assert_eq!(shown, [(&Place::Page(4), 2), (&Place::Page(7), 0)]);
     }
-}
-
-/// `count` things in words: "1 finding", "3 findings".
-pub fn counted(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
