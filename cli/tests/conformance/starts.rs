@@ -56,6 +56,19 @@ fn near(url: &str) -> Result<String> {
     Ok(format!("http://127.0.0.1:{port}"))
 }
 
+/// `advertised`, and the client URLs among `words`, at a port that nobody uses.
+fn elsewhere(advertised: &str, words: &mut [String]) -> Result<String> {
+    let port = |url: &str| url.rsplit_once(':').map(|(_, port)| format!(":{port}"));
+    let old = port(advertised).context("port")?;
+    let new = port(&free_url()?).context("port")?;
+    for at in 1..words.len() {
+        if words[at - 1].ends_with("-client-urls") {
+            words[at] = words[at].replace(&old, &new);
+        }
+    }
+    Ok(advertised.replace(&old, &new))
+}
+
 fn host_names(set: &Dataset, dir: &Path) -> Result<()> {
     let certificates = certificates(dir)?;
     let hosts = [("http", "localhost"), ("http", "cp1.example"), ("https", "cp1.example")];
@@ -90,6 +103,8 @@ fn host_names(set: &Dataset, dir: &Path) -> Result<()> {
             }
         }
         ensure!(!words.iter().any(|word| word.starts_with("/path/to/")), "{words:?}");
+        // The member that the data is from may still serve at the printed port.
+        let advertised = elsewhere(&advertised, &mut words)?;
         let spec = boot::spec(set.line, &flags);
         let mut member = Member::spawn_exactly(spec, near(&advertised)?, &words)?;
         member.wait_until_healthy().with_context(|| format!("{words:?}"))?;
