@@ -21,7 +21,7 @@ const LINKS: usize = 40;
 /// A directory in which users do not touch each other's files: sticky and world-writable.
 const SHARED: u32 = 0o1002;
 
-/// Where a directory's name leads, links followed as [`Target::find`] follows them. What it leads to need not exist,
+/// Where a directory's name leads, links followed as `Target::find` follows them. What it leads to need not exist,
 /// and need not be a directory. A name that is no link stays as it is.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ pub enum LogEnd {
     /// Behind a whole record.
     Clean(At),
     /// Inside a record that a crash cut short, or before sectors that never reached the disk. A server cuts the
-    /// segment here, with what [`Log::behind`] tells of: sectors of one write reach the disk in any order.
+    /// segment here, with what `Log::behind` tells of: sectors of one write reach the disk in any order.
     Torn(At),
     /// At something no crash explains. A server refuses the log; what is before is good.
     Damaged(At, Damage),
