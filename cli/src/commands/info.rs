@@ -172,7 +172,7 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
 /// Of a member's files nothing is said where a server refuses them for another reason.
 fn servers(input: &Input, meta: &MetaRecords) -> Vec<ServerJson> {
     let starts = match (input.wal(), input.report()) {
-        (Some(wal), Some(report)) if report.refused_at.is_none() => wal.starts.clone(),
+        (Some(_), Some(report)) if report.refused_at.is_none() => input.starts(),
         (Some(_), _) => Vec::new(),
         (None, _) => {
             let restored = Server::ALL.into_iter();

@@ -4,7 +4,7 @@ use super::compare;
 use crate::{
     bolt::Bucket,
     finding::{Finding, Place},
-    member::{self, DbState, Opened},
+    member::{self, DbState, Opened, WalFacts},
     mvcc::{self, KeySpace, View},
     pb::wire::KeyValueRef,
     progress::Progress,
@@ -145,7 +145,7 @@ fn changed_values(
 
 /// Whether there is a sound db, and a log that has every entry since the first and that no restore made.
 pub fn can_compare(opened: &Opened) -> bool {
-    let complete = opened.wal().is_some_and(|wal| wal.begins_at_first && wal.restored.is_none());
+    let complete = opened.wal().is_some_and(WalFacts::is_complete);
     let own = opened.report().is_some_and(|report| {
         report.base == Base::Db && report.broken.is_none() && report.consistent_index > 0
     });

@@ -4,7 +4,7 @@ use super::{Diagnosis, Verdict, Way, contents, leftovers, membership};
 use crate::{
     bolt,
     finding::{self, Finding, Place, Severity},
-    member::{DbState, Lacking, NotReplayed, Opened, ReceivedDb},
+    member::{DbState, Lacking, NotReplayed, Opened, ReceivedDb, WalFacts},
     replay::{Base, BootError, Error, Line, NotableKind, Report},
     schema::{Store, bucket},
     snapshot::Verification,
@@ -326,7 +326,7 @@ fn not_replayed(opened: &Opened, why: &NotReplayed, found: &mut Found) {
         Error::Boot(BootError::DbBehind { .. }) => ("snap-db-missing", Severity::Damage),
         Error::Boot(BootError::LogBehind { .. }) => ("wal-behind", Severity::Damage),
         Error::Boot(BootError::Foreign { .. }) => {
-            if opened.wal().is_some_and(|wal| wal.begins_at_first && wal.restored.is_none()) {
+            if opened.wal().is_some_and(WalFacts::is_complete) {
                 found.ways.push(Way::FromWal);
             }
             ("foreign-wal", Severity::Damage)

@@ -4,25 +4,20 @@ use std::path::{Path, PathBuf};
 
 use super::{
     DbState, Error, NotReplayed, Opened, WalFacts,
-    opened::{Raft, State},
+    opened::{Judged, Raft, State},
     strangers::strangers,
 };
 use crate::{
     bolt,
-    datadir::{Kind, MemberFiles, is_blank, locate},
+    datadir::{MemberFiles, is_blank, locate},
     finding::{self, Finding, Severity},
     limits::Limits,
     progress::Progress,
-    replay::{
-        self, Base, Boot, BootError, Commit, RaftFiles, ReadSnapfile, Requests, Until, empty_db,
-    },
-    schema::{
-        MetaRecords, NotEtcd, Program, Store, program,
-        servers::{Obstacle, Server},
-    },
+    replay::{self, Base, Boot, BootError, Commit, RaftFiles, ReadSnapfile, Until, empty_db},
+    schema::{MetaRecords, NotEtcd, Program, Store, program},
     snapshot::{Image, verify},
     source::{Access, Source},
-    wal::{Log, LogEnd},
+    wal::Log,
 };
 
 /// How an input is opened.
@@ -75,7 +70,7 @@ impl Options {
 pub fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<Opened, Error> {
     let located = locate(path)?;
     let access = options.access;
-    let Some((kind, member)) = located.member.clone() else {
+    let Some((_, member)) = located.member.clone() else {
         if options.asks_for_log() {
             return Err(Error::NoMember { path: path.to_path_buf() });
         }
@@ -91,27 +86,26 @@ pub fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<O
         require_etcd(&located.db, Image::of_member(source.bytes()), true, options)?;
         return Ok(Opened { located, source, unused: None, raft: None });
     }
-    debug_assert!(matches!(kind, Kind::DataDir | Kind::MemberDir));
     let member = MemberFiles::list(&member, options.wal_dir.as_deref())?;
     let file = if located.db.exists() { Some(open_db(&located.db, access)?) } else { None };
     if let Some(file) = &file {
         require_etcd(&located.db, Image::of_member(file.bytes()), true, options)?;
     }
     let files = RaftFiles::open(&member, access).map_err(Error::Wal)?;
-    let made = {
+    let (facts, made) = {
         let log = files.log();
-        let mut facts = facts(&member, &files, &log);
-        facts.starts = starts(file.as_ref(), &files, &log);
-        let look = Look { member: &member, log: &log, snapfiles: files.snapfiles(), options };
+        let facts = facts(&member, &files, &log);
+        let snapfiles = files.snapfiles();
+        let look = Look { member: &member, log: &log, facts: &facts, snapfiles, options };
         let made = look.make(file, progress)?;
         (facts, made)
     };
-    let (facts, Made { source, unused, db, db_error, state, findings, taken }) = made;
+    let Made { source, unused, judged, state, taken } = made;
     let mut located = located;
     if let Some(taken) = taken {
         located.db = taken;
     }
-    let raft = Raft { files, member, facts, db, db_error, state, findings };
+    let raft = Raft { files, member, facts, judged, state };
     Ok(Opened { located, source, unused, raft: Some(raft) })
 }
 
@@ -174,38 +168,18 @@ fn facts(member: &MemberFiles, raft: &RaftFiles, log: &Log<'_>) -> WalFacts {
         metadata: log.metadata,
         begins_at_first: log.begins_at_first(),
         restored: log.restored(),
-        starts: Vec::new(),
         strangers: strangers(member, raft, log),
         oversized: log.oversized,
         summary: (!member.db.exists() && any).then(|| log.summary()),
     }
 }
 
-/// Which servers start on a member's files as they stand, if its db is `file` and nothing of them is damaged.
-fn starts(
-    file: Option<&Source>,
-    raft: &RaftFiles,
-    log: &Log<'_>,
-) -> Vec<(Server, Result<(), Obstacle>)> {
-    let meta = file.and_then(|file| {
-        let db = Image::split(file.bytes()).db(Limits::default()).ok()?;
-        MetaRecords::read(&Store::new(db)).ok().map(|(meta, _)| meta)
-    });
-    let Some(meta) = meta.filter(|_| !matches!(log.end, LogEnd::Damaged(..))) else {
-        return Vec::new();
-    };
-    let requests = Requests::of(log, &raft.snapfiles());
-    Server::ALL.into_iter().map(|server| (server, requests.starts(server, &meta))).collect()
-}
-
 /// What is shown, and how it was made.
 struct Made {
     source: Source,
     unused: Option<Source>,
-    db: DbState,
-    db_error: Option<bolt::Error>,
+    judged: Judged,
     state: State,
-    findings: Vec<Finding>,
     /// The db received from a leader, where that is what is shown.
     taken: Option<PathBuf>,
 }
@@ -214,6 +188,7 @@ struct Made {
 struct Look<'l, 'a> {
     member: &'l MemberFiles,
     log: &'l Log<'a>,
+    facts: &'l WalFacts,
     snapfiles: Vec<ReadSnapfile>,
     options: &'l Options,
 }
@@ -248,16 +223,7 @@ impl<'a> Look<'_, 'a> {
                     (Base::Empty, Some(file)) => (file, None),
                     (_, unused) => (base, unused),
                 };
-                let findings = Vec::new();
-                return Ok(Made {
-                    source,
-                    unused,
-                    db: judged.state,
-                    db_error: judged.error,
-                    state,
-                    findings,
-                    taken,
-                });
+                return Ok(Made { source, unused, judged: judged.shown(), state, taken });
             }
         };
         let source = match &replayed.patched {
@@ -267,17 +233,9 @@ impl<'a> Look<'_, 'a> {
             None => base,
         };
         let hidden = replayed.patched.is_some() || boot.base != Base::Db;
-        let findings = if hidden { judged.findings } else { Vec::new() };
+        let judged = if hidden { judged } else { judged.shown() };
         let state = State::Replayed(Box::new(replayed.report));
-        Ok(Made {
-            source,
-            unused,
-            db: judged.state,
-            db_error: judged.error,
-            state,
-            findings,
-            taken,
-        })
+        Ok(Made { source, unused, judged, state, taken })
     }
 
     /// How the state is made.
@@ -292,7 +250,7 @@ impl<'a> Look<'_, 'a> {
         }
         let contained = readable.and_then(|meta| meta.consistent_index).unwrap_or_default();
         let earlier = self.options.to.is_some_and(|to| to < contained);
-        if earlier && self.log.begins_at_first() && self.log.restored().is_none() {
+        if earlier && self.facts.is_complete() {
             return from_log();
         }
         let last = self.log.last_index().unwrap_or_default();
@@ -314,16 +272,7 @@ impl<'a> Look<'_, 'a> {
             State::Failed(NotReplayed::new(error.into()))
         };
         let source = file.unwrap_or_else(|| Source::from_bytes(Vec::new()));
-        let findings = Vec::new();
-        Made {
-            source,
-            unused: None,
-            db: judged.state,
-            db_error: judged.error,
-            state,
-            findings,
-            taken: None,
-        }
+        Made { source, unused: None, judged: judged.shown(), state, taken: None }
     }
 
     /// The db that entries are applied to, and the database file where it is another one.
@@ -348,17 +297,9 @@ impl<'a> Look<'_, 'a> {
                 let openable = Image::of_member(source.bytes()).db(Limits::default()).is_ok();
                 let taken = Some(path.clone());
                 if !openable {
-                    let (db, findings) = (DbState::Unreadable, Vec::new());
+                    let judged = Judged::of(DbState::Unreadable);
                     let state = State::DbDamaged;
-                    return Ok(Err(Made {
-                        source,
-                        unused: file,
-                        db,
-                        db_error: None,
-                        state,
-                        findings,
-                        taken,
-                    }));
+                    return Ok(Err(Made { source, unused: file, judged, state, taken }));
                 }
                 Ok(Ok((source, file, taken)))
             }
@@ -388,10 +329,9 @@ impl<'a> Look<'_, 'a> {
             return Ok(Judged { state: DbState::Sound, meta, findings: Vec::new(), error: None });
         }
         // Entries are applied to a sound tree alone. Where the log could replace the db, more is looked at.
-        let replaceable = self.log.begins_at_first() && self.log.restored().is_none();
         let is_damage = |finding: &Finding| finding.severity == Severity::Damage;
         let mut findings = bolt::check::check(&db, progress)?;
-        if replaceable && !findings.iter().any(is_damage) {
+        if self.facts.is_complete() && !findings.iter().any(is_damage) {
             let found = verify(&image, Limits::default(), progress)?.findings;
             findings.extend(found.into_iter().filter(is_damage));
             finding::sort(&mut findings);
@@ -399,21 +339,5 @@ impl<'a> Look<'_, 'a> {
         let damaged = findings.iter().any(is_damage);
         let state = if damaged || meta.is_none() { DbState::Damaged } else { DbState::Sound };
         Ok(Judged { state, meta, findings, error: None })
-    }
-}
-
-/// What was found out about a database file.
-struct Judged {
-    state: DbState,
-    /// What it says of itself, where that can be read.
-    meta: Option<MetaRecords>,
-    findings: Vec<Finding>,
-    /// Why it cannot be opened.
-    error: Option<bolt::Error>,
-}
-
-impl Judged {
-    fn of(state: DbState) -> Self {
-        Self { state, meta: None, findings: Vec::new(), error: None }
     }
 }

@@ -9,8 +9,11 @@ use crate::{
     finding::Finding,
     limits::Limits,
     pb::etcdserverpb::Metadata,
-    replay::{RaftFiles, Report},
-    schema::servers::{Obstacle, Server},
+    replay::{RaftFiles, Report, Requests},
+    schema::{
+        MetaRecords,
+        servers::{Obstacle, Server},
+    },
     snapshot::Image,
     source::Source,
     wal::{LogEnd, Oversized, Summary},
@@ -33,12 +36,31 @@ pub(super) struct Raft {
     pub files: RaftFiles,
     pub member: MemberFiles,
     pub facts: WalFacts,
-    pub db: DbState,
-    /// Why the database file cannot be opened.
-    pub db_error: Option<bolt::Error>,
+    pub judged: Judged,
     pub state: State,
-    /// What was found in the database file, where that is not what is shown.
+}
+
+/// What was found out about a member's database file.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub state: DbState,
+    /// What it says of itself, where that can be read.
+    pub meta: Option<MetaRecords>,
+    /// What was found in it, where that is not what is shown.
     pub findings: Vec<Finding>,
+    /// Why it cannot be opened.
+    pub error: Option<bolt::Error>,
+}
+
+impl Judged {
+    pub fn of(state: DbState) -> Self {
+        Self { state, meta: None, findings: Vec::new(), error: None }
+    }
+
+    /// The same of a file that is what is shown: whoever reads it finds what was found here.
+    pub fn shown(self) -> Self {
+        Self { findings: Vec::new(), ..self }
+    }
 }
 
 /// What became of the log.
@@ -86,14 +108,19 @@ pub struct WalFacts {
     pub begins_at_first: bool,
     /// Index of the last entry that a restore wrote, where a restore made the log.
     pub restored: Option<u64>,
-    /// Which of the servers that were tried start on the files as they stand; empty where they are damaged.
-    pub starts: Vec<(Server, Result<(), Obstacle>)>,
     /// Segments and snapfiles that belong to another history than the beginning of the log.
     pub strangers: Vec<PathBuf>,
     /// A record that etcd 3.4 refuses for its length.
     pub oversized: Option<Oversized>,
     /// What kinds of entries the log holds; looked at where there is no db that would tell.
     pub summary: Option<Summary>,
+}
+
+impl WalFacts {
+    /// Whether the log can take the place of a db: it has every entry since the first, and no restore made it.
+    pub fn is_complete(&self) -> bool {
+        self.begins_at_first && self.restored.is_none()
+    }
 }
 
 impl Opened {
@@ -153,24 +180,19 @@ impl Opened {
         }
     }
 
-    /// Whether the log was not applied because the db is damaged.
-    pub fn is_db_damaged(&self) -> bool {
-        self.raft.as_ref().is_some_and(|raft| matches!(raft.state, State::DbDamaged))
-    }
-
     /// What was found in the database file and cannot be seen in the state that is shown.
     pub fn file_findings(&self) -> &[Finding] {
-        self.raft.as_ref().map_or(&[], |raft| &raft.findings)
+        self.raft.as_ref().map_or(&[], |raft| &raft.judged.findings)
     }
 
     /// What state the member's database file is in; `None` when the log was not looked at.
     pub fn db_state(&self) -> Option<DbState> {
-        self.raft.as_ref().map(|raft| raft.db)
+        self.raft.as_ref().map(|raft| raft.judged.state)
     }
 
     /// Why the member's database file cannot be opened, such as a host's other byte order.
     pub fn db_error(&self) -> Option<&bolt::Error> {
-        self.raft.as_ref()?.db_error.as_ref()
+        self.raft.as_ref()?.judged.error.as_ref()
     }
 
     /// The files of the member, when its log was looked at.
@@ -186,6 +208,18 @@ impl Opened {
     /// What the log says of itself, when it was looked at.
     pub fn wal(&self) -> Option<&WalFacts> {
         self.raft.as_ref().map(|raft| &raft.facts)
+    }
+
+    /// Which of the servers that were tried start on a member's files as they stand; none where its db cannot be read or
+    /// its log is damaged. Reads the whole log again.
+    pub fn starts(&self) -> Vec<(Server, Result<(), Obstacle>)> {
+        let Some(raft) = &self.raft else { return Vec::new() };
+        let (Some(meta), log) = (&raft.judged.meta, raft.files.log()) else { return Vec::new() };
+        if matches!(log.end, LogEnd::Damaged(..)) {
+            return Vec::new();
+        }
+        let requests = Requests::of(&log, &raft.files.snapfiles());
+        Server::ALL.into_iter().map(|server| (server, requests.starts(server, meta))).collect()
     }
 
     /// Why what is shown lacks entries: the log is damaged before its end, and no earlier end was asked for.

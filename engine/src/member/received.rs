@@ -46,7 +46,7 @@ impl Opened {
 }
 
 fn contents(bytes: &[u8], progress: &dyn Progress) -> Option<(i64, u64)> {
-    let db = Image::split(bytes).db(Limits::default()).ok()?;
+    let db = Image::of_member(bytes).db(Limits::default()).ok()?;
     let space = KeySpace::open(&Store::new(db)).ok()?;
     // Side by side only over a tree known to be sound.
     let index = KeyIndex::build_scanned(space.bucket(), i64::MAX, Scan::InOrder, progress).ok()?;

@@ -227,11 +227,7 @@ impl<'a> Boot<'a> {
             Some(contained) if log.entries_behind(contained).is_ok() => (Base::Db, contained),
             Some(db) => return Err(BootError::DbBehind { db, start: chosen.index }),
             None if log.begins_at_first() => (Base::Empty, 0),
-            None => {
-                let before = |logged: &LoggedEntry<'_>| logged.entry.index.saturating_sub(1);
-                let start = log.entries.first().map_or(chosen.index, before);
-                return Err(BootError::NoBase { start });
-            }
+            None => return Err(chosen.no_base(log)),
         };
         if let Some(index) = log.restored()
             && !matches!(base, Base::Received(_))
@@ -256,9 +252,7 @@ impl<'a> Boot<'a> {
         let line = Self::line(files, log, db)?;
         let chosen = Chosen::of(log, line, snapfiles);
         if !log.begins_at_first() {
-            let before = |logged: &LoggedEntry<'_>| logged.entry.index.saturating_sub(1);
-            let start = log.entries.first().map_or(chosen.index, before);
-            return Err(BootError::NoBase { start });
+            return Err(chosen.no_base(log));
         }
         Self::on(Base::Empty, (0, 0), line, log, chosen)
     }
@@ -402,6 +396,12 @@ fn across<'a>(
 }
 
 impl<'s> Chosen<'s> {
+    /// Why nothing can be made of `log` alone: it begins behind the first entry.
+    fn no_base(&self, log: &Log<'_>) -> BootError {
+        let before = |logged: &LoggedEntry<'_>| logged.entry.index.saturating_sub(1);
+        BootError::NoBase { start: log.entries.first().map_or(self.index, before) }
+    }
+
     /// The snapshot a server of `line` would start from.
     pub(super) fn of(log: &Log<'_>, line: Line, snapfiles: &'s [ReadSnapfile]) -> Self {
         let valid = |name: &SnapfileName| {
