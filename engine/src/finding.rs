@@ -165,9 +165,9 @@ pub fn causes(findings: &[Finding]) -> Vec<Cause<'_>> {
     causes
 }
 
-/// `count` things in words: "1 finding", "3 findings".
-pub fn counted(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+/// A number with its noun: `1 entry`, `2 entries`.
+pub fn counted(count: u64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
                 if args.dry_run { "would write" } else { "wrote" },
                 output::bytes(written.bytes),
                 output::bytes(source_bytes),
-                counted(written.records_removed, "record"),
+                counted(written.records_removed, "record", "records"),
                 output::escape(&path)
             );
             if args.dry_run {

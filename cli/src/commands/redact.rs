@@ -110,7 +110,7 @@ fn say(context: &Context, args: &Redact, input: &Input, redacted: &Redacted) {
         let more = if redacted.blanked.len() > 5 { ", …" } else { "" };
         context.warn(&format!(
             "note: {} not understood and blanked: {}{more}",
-            counted(redacted.blanked_pages, "page"),
+            counted(redacted.blanked_pages, "page", "pages"),
             ranges.join(", ")
         ));
     }
@@ -159,7 +159,10 @@ fn render(
             let findings = match (redacted.findings.len(), is_same(redacted)) {
                 (0, true) => "sound as the original".to_owned(),
                 (count, true) => {
-                    format!("with the same {} as the original", counted(count as u64, "finding"))
+                    format!(
+                        "with the same {} as the original",
+                        counted(count as u64, "finding", "findings")
+                    )
                 }
                 _ => "whose findings differ from the original's".to_owned(),
             };

@@ -381,14 +381,14 @@ fn simple(done: &Done) -> String {
     );
     text += &done.applied.line();
     let removed = removed(outcome);
-    for (count, what, more) in [
-        (removed.records, "record", ", history included"),
-        (removed.keys, "key", ""),
-        (removed.leases, "lease", ", of which no key is left"),
-        (removed.alarms, "alarm", ""),
+    for (count, one, several, more) in [
+        (removed.records, "record", "records", ", history included"),
+        (removed.keys, "key", "keys", ""),
+        (removed.leases, "lease", "leases", ", of which no key is left"),
+        (removed.alarms, "alarm", "alarms", ""),
     ] {
         if count > 0 {
-            text += &format!("left out: {}{more}\n", counted(count, what));
+            text += &format!("left out: {}{more}\n", counted(count, one, several));
         }
     }
     for finding in &done.findings {

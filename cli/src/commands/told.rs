@@ -1,12 +1,13 @@
 //! What people are told about the WAL that was applied.
 
 use etcdsnap_engine::{
+    finding::counted,
     member::Lacking,
-    replay::{Base, Commit, NotableKind, Report, password},
+    replay::{Base, Commit, Report, password},
     wal::LogEnd,
 };
 
-use crate::output::{self, escape};
+use crate::output::escape;
 
 /// Lines for stderr that `-q` silences; none when the db had everything.
 pub fn replayed(report: &Report) -> Vec<String> {
@@ -23,7 +24,7 @@ pub fn replayed(report: &Report) -> Vec<String> {
         };
         lines.push(format!(
             "note: {} of the WAL applied to {to}, {} to {}, by the rules of etcd {}{refused}",
-            output::count(report.applied, "entry", "entries"),
+            counted(report.applied, "entry", "entries"),
             report.consistent_index.saturating_add(1),
             report.consistent_index.saturating_add(report.applied),
             report.line
@@ -86,27 +87,16 @@ pub fn uncertain(report: &Report) -> Vec<String> {
         lines.push(format!(
             "warning: {} to {} included that no file of this member proves to be committed; a client may have been told of \
              them, a leader that runs may overrule them; --commit known leaves them out",
-            output::count(uncommitted, "entry", "entries"),
+            counted(uncommitted, "entry", "entries"),
             report.applied_to()
         ));
     }
-    for notable in &report.notable {
-        lines.push(match notable.what {
-            NotableKind::Compaction(revision) => format!(
-                "warning: entry {}, not known to be committed, compacts history up to revision {revision}",
-                notable.index
-            ),
-            NotableKind::Membership => format!(
-                "warning: entry {}, not known to be committed, changes the membership",
-                notable.index
-            ),
-        });
-    }
+    lines.extend(report.notable.iter().map(|notable| format!("warning: {notable}")));
     if report.unsynced > 0 {
         lines.push(format!(
             "warning: the last write to the WAL reached the disk in part: {} behind a sector of zeros left out; a server \
              cuts them off, and the member never acknowledged them",
-            output::count(report.unsynced, "entry is", "entries are")
+            counted(report.unsynced, "entry is", "entries are")
         ));
     }
     if let Some(broken) = &report.broken {

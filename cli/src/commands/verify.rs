@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use etcdsnap_engine::{
     diagnose::{against_log, can_compare, log_findings},
-    finding::{Finding, Place, Severity},
+    finding::{Finding, Place, Severity, counted},
     limits::Limits,
     snapshot::{Verification, verify},
     wal::LogEnd,
@@ -115,11 +115,11 @@ fn wal(input: &Input) -> Option<(String, Vec<Finding>)> {
         Some(LogEnd::Damaged(..)) => "damaged behind them",
         _ => "every checksum right",
     };
-    let segments = output::count(facts.segments as u64, "segment", "segments");
+    let segments = counted(facts.segments as u64, "segment", "segments");
     let detail = match input.report() {
         Some(report) => format!(
             "{segments}, {entries}, {checked}; {} applied to the db",
-            output::count(report.applied, "entry", "entries")
+            counted(report.applied, "entry", "entries")
         ),
         None => format!("{segments}, {entries}; not applied to the db"),
     };
@@ -186,7 +186,7 @@ pub fn render(format: Format, path: &Path, verification: &Verification) -> Resul
             let verdict = if sound {
                 "sound".to_owned()
             } else {
-                format!("DAMAGED, {}", output::count(damage.count() as u64, "finding", "findings"))
+                format!("DAMAGED, {}", counted(damage.count() as u64, "finding", "findings"))
             };
             let mut text = format!("{shown}: {verdict}\n");
             for check in &verification.checks {

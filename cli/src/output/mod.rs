@@ -81,8 +81,3 @@ pub fn shown_key(bytes: &[u8], hex: bool) -> String {
         for_terminal(bytes)
     }
 }
-
-/// A number with its noun: `1 entry`, `2 entries`.
-pub fn count(number: u64, one: &str, several: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { several })
-}

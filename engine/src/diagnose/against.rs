@@ -3,7 +3,7 @@
 use super::compare;
 use crate::{
     bolt::Bucket,
-    finding::{Finding, Place},
+    finding::{Finding, Place, counted},
     member::{self, DbState, Opened, WalFacts},
     mvcc::{self, KeySpace, View},
     pb::wire::KeyValueRef,
@@ -70,17 +70,17 @@ pub fn against_log(
         difference.keys.iter().map(|key| key.escape_ascii().to_string()).collect();
     let named = if named.is_empty() { older.join(" ") } else { named.join(" ") };
     let count = difference.count.max(changed.as_ref().map_or(0, |changed| changed.len() as u64));
-    let keys = if count == 1 { "key" } else { "keys" };
     Ok(Some(if values_only {
         let message = format!(
-            "the db holds other values than the log wrote for {count} {keys}: {named}; the log has every entry since the first"
+            "the db holds other values than the log wrote for {}: {named}; the log has every entry since the first",
+            counted(count, "key", "keys")
         );
         Finding::damage("value-changed", Place::File, message)
     } else {
         let message = format!(
-            "the db differs from the state that its log makes, from revision {} on, in {} {keys}: {named}",
+            "the db differs from the state that its log makes, from revision {} on, in {}: {named}",
             difference.first_revision.unwrap_or(difference.compared_to),
-            difference.count
+            counted(difference.count, "key", "keys")
         );
         Finding::warning("log-differs", Place::File, message)
     }))

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     datadir::size_bytes,
-    finding::{Finding, Place},
+    finding::{Finding, Place, counted},
     shell,
 };
 
@@ -40,7 +40,7 @@ pub(super) fn files(evidence: &Evidence<'_>, found: &mut Found) {
     for received in evidence.received {
         let what = match received.contents {
             Some((revision, keys)) => {
-                format!("revision {revision}, {keys} {}", if keys == 1 { "key" } else { "keys" })
+                format!("revision {revision}, {}", counted(keys, "key", "keys"))
             }
             None => "it cannot be read".to_owned(),
         };

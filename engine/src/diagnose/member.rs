@@ -3,9 +3,9 @@
 use super::{Diagnosis, Verdict, Way, contents, leftovers, membership};
 use crate::{
     bolt,
-    finding::{self, Finding, Place, Severity},
+    finding::{self, Finding, Place, Severity, counted},
     member::{DbState, Lacking, NotReplayed, Opened, ReceivedDb, WalFacts},
-    replay::{Base, BootError, Error, Line, NotableKind, Report},
+    replay::{Base, BootError, Error, Line, Report},
     schema::{Store, bucket},
     snapshot::Verification,
     wal::{At, LogEnd},
@@ -207,14 +207,10 @@ fn replaced(opened: &Opened, found: &mut Found) {
         Some(DbState::Blank) => ("db-blank", "the db has no byte that is not zero".to_owned()),
         Some(DbState::Unreadable) => unreadable(opened),
         Some(DbState::Damaged) => {
-            let damaged = damage.len();
+            let places = counted(damage.len() as u64, "place", "places");
             let first = damage.first();
             let first = first.map(|f| format!(", the first at {}: {}", f.place, f.message));
-            let plural = if damaged == 1 { "place" } else { "places" };
-            (
-                "db-damaged",
-                format!("the db is damaged in {damaged} {plural}{}", first.unwrap_or_default()),
-            )
+            ("db-damaged", format!("the db is damaged in {places}{}", first.unwrap_or_default()))
         }
         // A sound db gives way to one that a leader sent, as on every server.
         Some(DbState::Sound) | None => return,
@@ -308,9 +304,9 @@ fn torn(opened: &Opened, at: &At, found: &mut Found) {
         );
         return found.note("torn-wal", message);
     }
-    let entries = if unsynced == 1 { "entry stands" } else { "entries stand" };
+    let entries = counted(unsynced, "entry stands", "entries stand");
     let message = format!(
-        "the last write to the WAL reached the disk in part: {unsynced} {entries} behind a sector of zeros at {at}; a server \
+        "the last write to the WAL reached the disk in part: {entries} behind a sector of zeros at {at}; a server \
          cuts them off, and the member never acknowledged them"
     );
     found.warn(Verdict::Healthy, "unsynced-wal", message);
@@ -394,17 +390,7 @@ fn replayed(opened: &Opened, report: &Report, found: &mut Found) {
         );
     }
     for notable in &report.notable {
-        let message = match notable.what {
-            NotableKind::Compaction(revision) => format!(
-                "entry {} is not known to be committed and compacts history up to revision {revision}",
-                notable.index
-            ),
-            NotableKind::Membership => format!(
-                "entry {} is not known to be committed and changes the membership",
-                notable.index
-            ),
-        };
-        found.note("uncommitted-change", message);
+        found.note("uncommitted-change", notable.to_string());
     }
     if !report.resalted.is_empty() {
         found.note(

@@ -38,6 +38,18 @@ pub enum NotableKind {
     Membership,
 }
 
+impl std::fmt::Display for Notable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "entry {}, not known to be committed, ", self.index)?;
+        match self.what {
+            NotableKind::Compaction(revision) => {
+                write!(f, "compacts history up to revision {revision}")
+            }
+            NotableKind::Membership => f.write_str("changes the membership"),
+        }
+    }
+}
+
 /// What was applied.
 #[derive(Clone, Debug)]
 pub struct Report {

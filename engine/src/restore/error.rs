@@ -49,7 +49,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The input is damaged.
-    #[error("the input is damaged: {}, nothing was written", counted(findings.len() as u64, "finding"))]
+    #[error("the input is damaged: {}, nothing was written", counted(findings.len() as u64, "finding", "findings"))]
     Damaged {
         /// What is wrong with it.
         findings: Vec<Finding>,

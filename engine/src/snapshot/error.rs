@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     KeySpace(#[from] mvcc::Error),
     /// The input is damaged: nothing was done with it.
-    #[error("the input is damaged: {}", counted(findings.len() as u64, "finding"))]
+    #[error("the input is damaged: {}", counted(findings.len() as u64, "finding", "findings"))]
     Damaged {
         /// What is wrong with it.
         findings: Vec<Finding>,

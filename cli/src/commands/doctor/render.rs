@@ -3,12 +3,12 @@
 use anyhow::Result;
 use etcdsnap_engine::{
     diagnose::cluster::{Answer, MemberAnswer, QuorumAnswer},
-    finding::{Finding, Severity},
+    finding::{Finding, Severity, counted},
 };
 
 use crate::{
     args::Format,
-    output::{self, Table, Tone, count, escape, wrapped},
+    output::{self, Table, Tone, escape, wrapped},
 };
 
 /// The answer in `format`.
@@ -92,7 +92,7 @@ fn votes(quorum: &QuorumAnswer, several: bool) -> String {
     let mut line = format!(
         "{} of {} here and intact, {} needed for a majority",
         quorum.intact,
-        count(quorum.voters as u64, "voter is", "voters are"),
+        counted(quorum.voters as u64, "voter is", "voters are"),
         if quorum.needed == 1 { "1 is".to_owned() } else { format!("{} are", quorum.needed) },
     );
     if several && let Some(agreed) = quorum.agreed_index {
@@ -128,13 +128,16 @@ fn paragraph(member: &MemberAnswer) -> String {
         facts.push(format!("revision {revision}"));
     }
     if let Some(keys) = member.keys {
-        facts.push(count(keys, "key", "keys"));
+        facts.push(counted(keys, "key", "keys"));
     }
     if let Some(last) = member.last_index {
         facts.push(format!("log to entry {last}"));
     }
     if let Some(uncommitted) = member.entries_uncommitted.filter(|count| *count > 0) {
-        facts.push(format!("{} not known to be committed", count(uncommitted, "entry", "entries")));
+        facts.push(format!(
+            "{} not known to be committed",
+            counted(uncommitted, "entry", "entries")
+        ));
     }
     if !facts.is_empty() {
         text += &wrapped("  ", &facts.join(", "));

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     diagnose::Verdict,
-    finding::{Finding, Place, Severity},
+    finding::{Finding, Place, Severity, counted},
     ids::MemberId,
 };
 
@@ -534,11 +534,6 @@ fn keys(keys: &[Vec<u8>]) -> Vec<Key> {
 fn named(keys: &[Vec<u8>]) -> String {
     let keys: Vec<String> = keys.iter().map(|key| key.escape_ascii().to_string()).collect();
     if keys.is_empty() { String::new() } else { format!(" ({})", keys.join(" ")) }
-}
-
-/// `1 entry`, `2 entries`.
-pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn range(one: &str, many: &str, from: u64, to: u64) -> String {

@@ -10,11 +10,11 @@ use siphasher::sip::SipHasher13;
 use super::{
     answer::Step,
     facts::Facts,
-    judge::{Gathered, counted},
+    judge::Gathered,
     roster::{LOCAL, Roster, is_tls},
     steps::step,
 };
-use crate::{diagnose::Way, schema::members::Member, shell};
+use crate::{diagnose::Way, finding::counted, schema::members::Member, shell};
 
 /// How far a restore raises the revision, so that no client has seen a revision of the new cluster with other contents.
 const BUMP: &str = "1000000000";
