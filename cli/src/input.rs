@@ -30,6 +30,12 @@ impl Deref for Input {
     }
 }
 
+impl AsRef<Opened> for Input {
+    fn as_ref(&self) -> &Opened {
+        &self.0
+    }
+}
+
 impl From<Opened> for Input {
     fn from(opened: Opened) -> Self {
         Self(opened)
@@ -39,21 +45,19 @@ impl From<Opened> for Input {
 impl Input {
     /// Opens the database behind `path`, mapped or read, and applies its log unless told otherwise.
     pub fn open(context: &Context, path: &Path, reading: &Reading) -> Result<Self> {
-        Self::try_open(context, path, reading)?.map_err(|error| refused(path, error))
+        let options = Self::options(context, path, reading)?;
+        let opened = member::open(path, &options, &context.ui);
+        opened.map(Self).map_err(|error| refused(path, error))
     }
 
-    fn try_open(
-        context: &Context,
-        path: &Path,
-        reading: &Reading,
-    ) -> Result<Result<Self, member::Error>> {
+    /// How `path` is opened.
+    fn options(context: &Context, path: &Path, reading: &Reading) -> Result<member::Options> {
         if path == Path::new("-") {
             return Err(anyhow!(
                 "standard input cannot be read here: a database is read in any order; save it to a file first"
             ));
         }
-        let options = reading.options(Self::access(context)?);
-        Ok(member::open(path, &options, &context.ui).map(Self))
+        Ok(reading.options(Self::access(context)?))
     }
 
     /// Its database; of a data dir, with its log applied.
@@ -225,33 +229,17 @@ pub fn ask<T>(
     reading: &Reading,
     question: impl Fn(&Input) -> Result<T>,
 ) -> Result<T> {
-    const ATTEMPTS: usize = 3;
-    let mut attempt = 1;
-    loop {
-        let input = match Input::try_open(context, path, reading)? {
-            Err(error) if error.has_moved() && attempt < ATTEMPTS => {
-                attempt += 1;
-                continue;
-            }
-            input => input.map_err(|error| refused(path, error))?,
-        };
-        let answer = question(&input);
-        match input.settle() {
-            Ok(()) => {
-                if answer.is_ok() {
-                    context.say_replayed(&input);
-                }
-                return answer.map_err(|error| {
-                    // Unless it says already which of several inputs it is about.
-                    if !error.chain().next().is_some_and(|first| first.is::<mvcc::Error>()) {
-                        return error;
-                    }
-                    error.downcast().map_or_else(|error| error, |error| input.named(error))
-                });
-            }
-            // What went wrong in files that change is no finding about them.
-            Err(error) if attempt >= ATTEMPTS => return Err(error),
-            Err(_) => attempt += 1,
-        }
+    let options = Input::options(context, path, reading)?;
+    let answered = member::with(path, &options, &context.ui, question);
+    let (input, answer) = answered.map_err(|error| refused(path, error))?;
+    if answer.is_ok() {
+        context.say_replayed(&input);
     }
+    answer.map_err(|error| {
+        // Unless it says already which of several inputs it is about.
+        if !error.chain().next().is_some_and(|first| first.is::<mvcc::Error>()) {
+            return error;
+        }
+        error.downcast().map_or_else(|error| error, |error| input.named(error))
+    })
 }

@@ -109,23 +109,25 @@ pub fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<O
     Ok(Opened { located, source, unused, raft: Some(raft) })
 }
 
-/// Opens `path`, asks `question` of it, and gives the answer once the files are known to have held still; when they
-/// changed meanwhile, as those of a running server do at every commit, it asks again, three times at most.
+/// Opens `path`, asks `question` of it, and gives the input and the answer once the files are known to have held still;
+/// when they changed meanwhile, as those of a running server do at every commit, it asks again, three times at most. `I` is
+/// [`Opened`], or a type of the caller's around it.
 ///
 /// # Errors
 /// As [`open`], and [`Error::Moved`] when the files never held still. The inner result is the question's own.
-pub fn with<T>(
+pub fn with<I: From<Opened> + AsRef<Opened>, T>(
     path: &Path,
     options: &Options,
     progress: &dyn Progress,
-    question: impl Fn(&Opened) -> T,
-) -> Result<T, Error> {
+    question: impl Fn(&I) -> T,
+) -> Result<(I, T), Error> {
     const ATTEMPTS: usize = 3;
     let mut attempt = 1;
     loop {
         let answered = open(path, options, progress).and_then(|opened| {
-            let answer = question(&opened);
-            opened.check().map(|()| answer)
+            let input = I::from(opened);
+            let answer = question(&input);
+            input.as_ref().check().map(|()| (input, answer))
         });
         match answered {
             Err(error) if error.has_moved() && attempt < ATTEMPTS => attempt += 1,

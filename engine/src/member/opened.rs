@@ -123,6 +123,12 @@ impl WalFacts {
     }
 }
 
+impl AsRef<Opened> for Opened {
+    fn as_ref(&self) -> &Opened {
+        self
+    }
+}
+
 impl Opened {
     /// The files behind the path.
     pub fn located(&self) -> &Located {
