@@ -276,6 +276,20 @@ pub struct Reading {
 /// How far a member's WAL is applied, and to what.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Until {
+    /// Which entries count.
+    #[command(flatten)]
+    pub which: Which,
+    /// Apply the WAL up to this raft index.
+    #[arg(long, value_name = "INDEX", conflicts_with = "no_wal")]
+    pub to: Option<u64>,
+    /// Make the state from the WAL alone, without the db: it must have every entry since the first.
+    #[arg(long, conflicts_with = "no_wal")]
+    pub from_wal: bool,
+}
+
+/// Which entries of a member's WAL count.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Which {
     /// Which entries of the WAL are applied.
     #[arg(
         long,
@@ -285,12 +299,6 @@ pub struct Until {
         conflicts_with = "no_wal"
     )]
     pub commit: Commit,
-    /// Apply the WAL up to this raft index.
-    #[arg(long, value_name = "INDEX", conflicts_with = "no_wal")]
-    pub to: Option<u64>,
-    /// Make the state from the WAL alone, without the db: it must have every entry since the first.
-    #[arg(long, conflicts_with = "no_wal")]
-    pub from_wal: bool,
 }
 
 /// Which entries of the WAL are applied.
@@ -312,15 +320,9 @@ pub struct ReadingWhole {
     /// The member's WAL, when it is not in the member dir.
     #[arg(long, value_name = "DIR", conflicts_with = "no_wal")]
     pub wal_dir: Option<PathBuf>,
-    /// Which entries of the WAL are applied.
-    #[arg(
-        long,
-        value_enum,
-        value_name = "WHICH",
-        default_value = "all",
-        conflicts_with = "no_wal"
-    )]
-    pub commit: Commit,
+    /// Which entries count.
+    #[command(flatten)]
+    pub which: Which,
     /// Make the state from the WAL alone, without the db: it must have every entry since the first.
     #[arg(long, conflicts_with = "no_wal")]
     pub from_wal: bool,
@@ -329,7 +331,7 @@ pub struct ReadingWhole {
 impl ReadingWhole {
     /// As what other commands have.
     pub fn reading(&self) -> Reading {
-        let until = Until { commit: self.commit, to: None, from_wal: self.from_wal };
+        let until = Until { which: self.which, to: None, from_wal: self.from_wal };
         Reading { no_wal: self.no_wal, wal_dir: self.wal_dir.clone(), until, any_program: false }
     }
 }
@@ -341,7 +343,7 @@ impl Reading {
             no_wal: self.no_wal,
             from_wal: self.until.from_wal,
             wal_dir: self.wal_dir.clone(),
-            commit: self.until.commit.into(),
+            commit: self.until.which.commit.into(),
             to: self.until.to,
             any_program: self.any_program,
             ..member::Options::new(access)
@@ -876,15 +878,9 @@ pub struct Salvage {
     /// The WAL of the damaged member, when it is not in its member dir.
     #[arg(long, value_name = "DIR", conflicts_with = "no_wal")]
     pub source_wal_dir: Option<PathBuf>,
-    /// Which entries of the WAL are applied.
-    #[arg(
-        long,
-        value_enum,
-        value_name = "WHICH",
-        default_value = "all",
-        conflicts_with = "no_wal"
-    )]
-    pub commit: Commit,
+    /// Which entries count.
+    #[command(flatten)]
+    pub which: Which,
 }
 
 /// Arguments of `restore`: etcdutl's, and ours.

@@ -95,7 +95,7 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     let reading = Reading { no_wal: true, ..Reading::default() };
     let input = Input::open(context, &args.path, &reading)?;
     if input.located().member.is_none()
-        && (args.source_wal_dir.is_some() || args.commit != args::Commit::All)
+        && (args.source_wal_dir.is_some() || args.which.commit != args::Commit::All)
     {
         return Err(anyhow!(
             "{}: --source-wal-dir and --commit are for a data dir or a member dir",

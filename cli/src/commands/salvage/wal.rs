@@ -87,7 +87,7 @@ pub fn apply(
         let why = format!("it begins behind entry {index}, the last one the db has");
         return not(saved, why);
     }
-    let until = replay::Until { commit: args.commit.into(), to: None };
+    let until = replay::Until { commit: args.which.commit.into(), to: None };
     let replayed = match replay::replay(&db, &log, &boot, until, &context.ui) {
         Ok(replayed) => replayed,
         Err(replay::Error::Bolt(bolt::Error::Interrupted)) => {
