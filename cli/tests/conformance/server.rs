@@ -22,15 +22,29 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// for outgoing connections, and are never given twice by this process.
 pub fn free_url() -> Result<String> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = first_ephemeral_port().saturating_sub(FIRST_PORT).max(1_000);
     // Two runs on one machine begin at different places.
-    let start = 10_000 + (std::process::id() % 200) as u16 * 100;
-    for _ in 0..20_000 {
-        let port = 10_000 + (start - 10_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 22_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+    let start = (std::process::id() % 200) as u16 * 100 % count;
+    for _ in 0..count {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = FIRST_PORT + offset;
+        // A server may listen on every address: so the port must be free on every address.
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
             return Ok(format!("http://127.0.0.1:{port}"));
         }
     }
-    bail!("no free port between 10000 and 32000")
+    bail!("no free port among the {count} from {FIRST_PORT} on")
+}
+
+/// The lowest port that [`free_url`] gives.
+const FIRST_PORT: u16 = 10_000;
+
+/// The lowest port that the kernel gives to an outgoing connection. A listener cannot have such a port on every
+/// address while a connection uses it.
+fn first_ephemeral_port() -> u16 {
+    let range =
+        std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    range.split_whitespace().next().and_then(|low| low.parse().ok()).unwrap_or(32_000)
 }
 
 /// etcd of `line`.

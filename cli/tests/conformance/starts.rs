@@ -73,50 +73,70 @@ fn host_names(set: &Dataset, dir: &Path) -> Result<()> {
     let certificates = certificates(dir)?;
     let hosts = [("http", "localhost"), ("http", "cp1.example"), ("https", "cp1.example")];
     for (number, (scheme, host)) in hosts.into_iter().enumerate() {
-        let (_, port) = free_url()?
-            .rsplit_once(':')
-            .map(|(a, b)| (a.to_owned(), b.to_owned()))
-            .context("port")?;
-        let peer_url = format!("{scheme}://{host}:{port}");
-        let flags = RestoreFlags::single(dir.join(format!("data-{number}")), &peer_url);
-        let said = ours::restored(&set.snapshot, &flags, &[])?;
-        let mut words = started(&said).pop().with_context(|| said.to_string())?;
-        let listens = match host {
-            "localhost" => peer_url.clone(),
-            _ => format!("{scheme}://0.0.0.0:{port}"),
-        };
-        ensure!(needed(&words, "--listen-peer-urls")? == listens, "{words:?}");
-        ensure!(needed(&words, "--initial-advertise-peer-urls")? == peer_url, "{words:?}");
-        // Its peers reached the member at 127.0.0.1, and its clients did. They find it at its new host.
-        let advertised = needed(&words, "--advertise-client-urls")?.to_owned();
-        let served = if host == "localhost" { "127.0.0.1" } else { host };
-        ensure!(advertised.starts_with(&format!("http://{served}:")), "{words:?}");
-        let secured = value(&words, "--peer-cert-file").is_some();
-        ensure!(secured == (scheme == "https"), "{words:?}");
-        if secured {
-            let Some(certificates) = &certificates else { continue };
-            for (placeholder, file) in certificates {
-                words
-                    .iter_mut()
-                    .filter(|word| *word == placeholder)
-                    .for_each(|word| word.clone_from(file));
+        // Another program may take the port between the choice and the start: these members listen on every address.
+        for attempt in 0..3 {
+            let data = dir.join(format!("data-{number}-{attempt}"));
+            match host_name(set, data, scheme, host, certificates.as_deref()) {
+                Err(error)
+                    if attempt < 2 && format!("{error:#}").contains("address already in use") => {}
+                result => {
+                    result?;
+                    break;
+                }
             }
         }
-        ensure!(!words.iter().any(|word| word.starts_with("/path/to/")), "{words:?}");
-        // The member that the data is from may still serve at the printed port.
-        let advertised = elsewhere(&advertised, &mut words)?;
-        let spec = boot::spec(set.line, &flags);
-        let mut member = Member::spawn_exactly(spec, near(&advertised)?, &words)?;
-        member.wait_until_healthy().with_context(|| format!("{words:?}"))?;
-        let gateway = boot::gateway(&member, set.auth)?;
-        let (_, members) = facts::members(&gateway)?;
-        ensure!(members.len() == 1 && members[0].peer_urls == [peer_url], "{members:?}");
-        let served = &gateway.call("cluster/member/list", &json!({}))?["members"][0];
-        ensure!(served["clientURLs"] == json!([advertised]), "{served}");
-        boot::compare_content(&facts::content(&gateway)?, &set.content)?;
-        member.sigkill()?;
     }
     Ok(())
+}
+
+/// A member restored to `data` with a peer URL at `host` starts as printed.
+fn host_name(
+    set: &Dataset,
+    data: PathBuf,
+    scheme: &str,
+    host: &str,
+    certificates: Option<&[(String, String)]>,
+) -> Result<()> {
+    let url = free_url()?;
+    let (_, port) = url.rsplit_once(':').context("port")?;
+    let peer_url = format!("{scheme}://{host}:{port}");
+    let flags = RestoreFlags::single(data, &peer_url);
+    let said = ours::restored(&set.snapshot, &flags, &[])?;
+    let mut words = started(&said).pop().with_context(|| said.to_string())?;
+    let listens = match host {
+        "localhost" => peer_url.clone(),
+        _ => format!("{scheme}://0.0.0.0:{port}"),
+    };
+    ensure!(needed(&words, "--listen-peer-urls")? == listens, "{words:?}");
+    ensure!(needed(&words, "--initial-advertise-peer-urls")? == peer_url, "{words:?}");
+    // Its peers reached the member at 127.0.0.1, and its clients did. They find it at its new host.
+    let advertised = needed(&words, "--advertise-client-urls")?.to_owned();
+    let served = if host == "localhost" { "127.0.0.1" } else { host };
+    ensure!(advertised.starts_with(&format!("http://{served}:")), "{words:?}");
+    let secured = value(&words, "--peer-cert-file").is_some();
+    ensure!(secured == (scheme == "https"), "{words:?}");
+    if secured {
+        let Some(certificates) = certificates else { return Ok(()) };
+        for (placeholder, file) in certificates {
+            words
+                .iter_mut()
+                .filter(|word| *word == placeholder)
+                .for_each(|word| word.clone_from(file));
+        }
+    }
+    ensure!(!words.iter().any(|word| word.starts_with("/path/to/")), "{words:?}");
+    // The member that the data is from may still serve at the printed port.
+    let advertised = elsewhere(&advertised, &mut words)?;
+    let spec = boot::spec(set.line, &flags);
+    let mut member = Member::spawn_exactly(spec, near(&advertised)?, &words)?;
+    member.wait_until_healthy().with_context(|| format!("{words:?}"))?;
+    let gateway = boot::gateway(&member, set.auth)?;
+    let (_, members) = facts::members(&gateway)?;
+    ensure!(members.len() == 1 && members[0].peer_urls == [peer_url], "{members:?}");
+    let served = &gateway.call("cluster/member/list", &json!({}))?["members"][0];
+    ensure!(served["clientURLs"] == json!([advertised]), "{served}");
+    boot::compare_content(&facts::content(&gateway)?, &set.content)?;
+    member.sigkill()
 }
 
 /// Certificates for one member's peers, by their placeholders; `None`, said aloud, without openssl.
