@@ -32,6 +32,7 @@ pub(super) fn findings(
         db: *db,
         reached: PageSet::new(pages),
         freed: PageSet::new(pages),
+        leaves: PageSet::new(pages),
         budget: pages.saturating_mul(4).saturating_add(1024),
         findings: Vec::new(),
         dropped: 0,
@@ -59,6 +60,8 @@ struct Exact<'a, 'p> {
     db: Db<'a>,
     reached: PageSet,
     freed: PageSet,
+    /// Leaves whose buckets are known.
+    leaves: PageSet,
     /// Physical pages left to visit: shared pages are walked again as bbolt does, circles must end.
     budget: u64,
     findings: Vec<Finding>,
@@ -90,7 +93,7 @@ impl<'a> Exact<'a, '_> {
             }
         };
         self.first_freed = self.cause.take();
-        self.bucket(&self.db.root(), 0);
+        self.buckets(self.db.root());
         if stored {
             // The pages below a page that cannot be read are unreachable.
             self.cause = self.first_in_trees.take().or(self.first_freed.take());
@@ -176,23 +179,18 @@ impl<'a> Exact<'a, '_> {
         result
     }
 
-    fn bucket(&mut self, bucket: &Bucket<'a>, depth: usize) {
-        let Root::Page(root) = bucket.root() else {
-            return;
-        };
-        if depth >= self.db.limits().max_depth {
-            self.error(&Error::TooDeep { page: root, limit: self.db.limits().max_depth });
-            return;
-        }
-        let mut nested = Vec::new();
-        self.references(root, &mut Vec::new(), &mut nested);
-        self.order(root, None, None, &mut Vec::new());
-        let above = self.cause.clone();
-        for (bucket, cause) in nested {
+    /// All buckets, each before those in it. They nest without limit, and so without a stack of calls.
+    fn buckets(&mut self, root: Bucket<'a>) {
+        let mut pending = vec![(root, None)];
+        while let Some((bucket, cause)) = pending.pop() {
+            let Root::Page(root) = bucket.root() else { continue };
             self.cause = cause;
-            self.bucket(&bucket, depth + 1);
+            let mut nested = Vec::new();
+            self.references(root, &mut Vec::new(), &mut nested);
+            self.order(root, None, None, &mut Vec::new());
+            pending.extend(nested.into_iter().rev());
         }
-        self.cause = above;
+        self.cause = None;
     }
 
     /// bbolt's `forEachPage` with `verifyPageReachable`; collects the buckets found in leaves.
@@ -246,7 +244,12 @@ impl<'a> Exact<'a, '_> {
             self.report("page-type", Place::Page(id.0), message);
         }
         if !in_circle {
+            let known = nested.len();
             self.descend(&page, stack, nested);
+            // bbolt walks the buckets of a leaf again each time it meets the leaf, which in a circle has no end.
+            if page.header.flags.0 == layout::FLAG_LEAF && !self.leaves.insert(id) {
+                nested.truncate(known);
+            }
         }
     }
 
@@ -303,7 +306,7 @@ impl<'a> Exact<'a, '_> {
             if item.is_bucket() {
                 match Bucket::from_item(self.db, &item) {
                     Ok(bucket) => match bucket.root() {
-                        Root::Inline(leaf) => self.inline(leaf, &item, 0, nested),
+                        Root::Inline(leaf) => self.inline(leaf, &item, nested),
                         Root::Page(_) => nested.push((bucket, self.cause.clone())),
                     },
                     Err(error) => self.error(&error),
@@ -328,15 +331,23 @@ impl<'a> Exact<'a, '_> {
         }
     }
 
-    /// An inline bucket, which bbolt does not check at all.
-    ///
-    /// Page buckets within it go to `nested`, so that buckets within buckets are counted as one depth.
-    fn inline(
+    /// An inline bucket and those in it, which bbolt does not check at all. Page buckets within them go to `nested`.
+    fn inline(&mut self, leaf: Leaf<'a>, holder: &Item<'a>, nested: &mut Vec<Nested<'a>>) {
+        // They nest as deep as the value is long.
+        let mut pending = vec![(leaf, *holder)];
+        let mut within = Vec::new();
+        while let Some((leaf, holder)) = pending.pop() {
+            self.inline_leaf(leaf, &holder, nested, &mut within);
+            pending.extend(within.drain(..).rev());
+        }
+    }
+
+    fn inline_leaf(
         &mut self,
         leaf: Leaf<'a>,
         holder: &Item<'a>,
-        depth: usize,
         nested: &mut Vec<Nested<'a>>,
+        within: &mut Vec<(Leaf<'a>, Item<'a>)>,
     ) {
         if let Some(found) = leaf.unpacked() {
             let message = format!("inline bucket {}: {found}", hex(holder.key));
@@ -372,13 +383,9 @@ impl<'a> Exact<'a, '_> {
             }
             previous = Some(item.key);
             if item.is_bucket() {
-                let limit = self.db.limits().max_depth;
                 match Bucket::from_item(self.db, &item) {
                     Ok(bucket) => match bucket.root() {
-                        Root::Inline(leaf) if depth + 1 < limit => {
-                            self.inline(leaf, &item, depth + 1, nested);
-                        }
-                        Root::Inline(_) => self.error(&Error::TooDeep { page: item.page, limit }),
+                        Root::Inline(leaf) => within.push((leaf, item)),
                         Root::Page(_) => nested.push((bucket, self.cause.clone())),
                     },
                     Err(error) => self.error(&error),
