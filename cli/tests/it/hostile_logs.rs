@@ -1,20 +1,11 @@
 //! Logs made to be slow or deep, through the program. The danger: an answer that never comes, and a log called damaged that
 //! a server reads.
 
-use std::{fs::File, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::facts::{etcdsnap, json, text};
-
-fn case(name: &str) -> TempDir {
-    let path = format!("{}/../testdata/cases/{name}/{name}.tar.zst", env!("CARGO_MANIFEST_DIR"));
-    let dir = tempfile::tempdir().unwrap();
-    let file = zstd::Decoder::new(File::open(path).unwrap()).unwrap();
-    tar::Archive::new(file).unpack(dir.path()).unwrap();
-    dir
-}
+use crate::facts::{case, etcdsnap, json, text};
 
 fn entries(data: &Path, flags: &[&str]) -> Vec<Value> {
     let mut args = vec!["wal", text(data), "-w", "json"];

@@ -3,6 +3,7 @@
 
 mod crashed;
 mod doctor;
+mod downgrade;
 mod facts;
 mod foreign;
 mod golden;

@@ -69,4 +69,16 @@ mod tests {
         assert_eq!(normal(&[0xff; 3]), Decoded::Unknown);
         assert_eq!(Decoded::new(2, &[]), Decoded::Unknown);
     }
+
+    /// Real servers of 3.4 to 3.6 apply such entries.
+    #[test]
+    fn names_that_are_no_text_are_taken() {
+        use crate::pb::requestpb::AuthUserAddRequest;
+        let add = AuthUserAddRequest { name: b"a\xff".to_vec(), ..AuthUserAddRequest::default() };
+        let request = InternalRaftRequest { auth_user_add: Some(add), ..Default::default() };
+        let v2 = V2Request { method: b"PUT".to_vec(), val: vec![0xfe], ..V2Request::default() };
+        let normal = |bytes: &[u8]| Decoded::new(0, bytes);
+        assert_eq!(normal(&request.encode_to_vec()), Decoded::Request(Box::new(request)));
+        assert_eq!(normal(&v2.encode_to_vec()), Decoded::V2(Box::new(v2)));
+    }
 }
