@@ -22,6 +22,7 @@
 mod admin;
 mod advice;
 mod all_members;
+mod authority;
 mod boot;
 #[path = "../../../engine/tests/it/broken.rs"]
 #[expect(clippy::unwrap_used, reason = "it breaks files known to be sound")]
@@ -34,6 +35,7 @@ mod crash;
 mod crashed;
 mod damage;
 mod dataset;
+mod estate;
 mod facts;
 mod files;
 mod filtered;
@@ -41,6 +43,8 @@ mod fixtures;
 mod fleet;
 mod foreign;
 mod gateway;
+mod guide;
+mod handbook;
 mod histories;
 mod inside;
 mod judge;
@@ -82,6 +86,7 @@ mod torn;
 mod unchanged;
 mod uncommitted;
 mod versions;
+mod walk;
 mod writer;
 mod written;
 
@@ -118,6 +123,7 @@ fn main() {
     mended::trials(&mut suite);
     nights::trials(&mut suite);
     power_cut::trials(&mut suite);
+    guide::trials(&mut suite);
     histories::trials(&mut suite);
     memberships::trials(&mut suite);
     rebuilt::trials(&mut suite);
