@@ -58,6 +58,18 @@ pub enum Place {
     },
 }
 
+impl Place {
+    /// The page that the place names or lies in. `None` where the place names no bytes of the file; which page holds a
+    /// record or a revision is asked of `schema::Store::page_of`.
+    pub fn page(&self, page_size: u64) -> Option<u64> {
+        match self {
+            Place::Page(page) | Place::Element { page, .. } => Some(*page),
+            Place::Offset(offset) => offset.checked_div(page_size),
+            Place::File | Place::Record { .. } | Place::Revision { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

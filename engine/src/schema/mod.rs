@@ -19,7 +19,7 @@ pub use program::{NotEtcd, Program, program};
 pub use revision::{RecordKey, Revision};
 
 use crate::{
-    bolt::{self, Bucket, Db, Item},
+    bolt::{self, Bucket, Db, Item, PageId},
     finding::{Finding, Place},
 };
 
@@ -111,6 +111,25 @@ impl<'a> Store<'a> {
     /// When a page on the way is damaged.
     pub fn value(&self, name: &str, key: &str) -> Result<Option<&'a [u8]>, bolt::Error> {
         self.bucket(name)?.map_or(Ok(None), |bucket| bucket.get(key.as_bytes()))
+    }
+
+    /// The page that holds `place`: of a record or a revision, the leaf that it stands in. `None` for the file or a
+    /// bucket as a whole, for what is not in the file, and where a page on the way is damaged.
+    pub fn page_of(&self, place: &Place) -> Option<PageId> {
+        let record = |name: &str, key: &[u8]| {
+            let bucket = self.bucket(name).ok().flatten()?;
+            Some(bucket.item(key).ok().flatten()?.page)
+        };
+        match place {
+            Place::Record { bucket, key } if !key.is_empty() => record(bucket, key),
+            Place::Revision { main, sub } => {
+                let revision = Revision { main: *main, sub: *sub };
+                [false, true].into_iter().find_map(|tombstone| {
+                    record(bucket::KEY, &RecordKey { revision, tombstone }.encode())
+                })
+            }
+            other => other.page(self.db.page_size()).map(PageId),
+        }
     }
 
     /// Decodes every record of bucket `name`.
