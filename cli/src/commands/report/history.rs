@@ -16,7 +16,9 @@ const HEIGHT: f64 = 100.0;
 /// The section on history.
 pub fn history(db: &DbFacts<'_>) -> Markup {
     let timeline = &db.readable.timeline;
-    let stretches = &timeline.stretches;
+    let stretches: Vec<_> = timeline.stretches().copied().collect();
+    let first = timeline.parts.first().map_or(0, |part| part.first);
+    let last = timeline.parts.last().map_or(0, |part| timeline.last_of(part));
     let most = stretches.iter().map(|of| of.puts + of.deletions).max().unwrap_or_default();
     let heaviest = stretches.iter().map(|of| of.bytes).max().unwrap_or_default();
     if most == 0 {
@@ -31,11 +33,9 @@ pub fn history(db: &DbFacts<'_>) -> Markup {
         bar(&mut puts, at, HEIGHT - put, put);
         bar(&mut deletions, at, HEIGHT - put - deleted, deleted);
     }
-    let width = timeline.width.saturating_mul(stretches.len() as i64);
-    let last = timeline.first.saturating_add(width.saturating_sub(1));
     let newest = db.revision.unwrap_or(last).min(last).max(0);
     let mark = db.meta.compact_revision();
-    let compacted = (mark as f64 - timeline.first as f64) / timeline.width as f64;
+    let compacted = (mark as f64 - first as f64) / timeline.width as f64;
     let compacted = compacted.clamp(0.0, stretches.len() as f64);
     let total = |of: fn(&etcdsnap_engine::mvcc::stats::Stretch) -> u64| -> u64 {
         stretches.iter().map(of).sum()
@@ -67,7 +67,7 @@ pub fn history(db: &DbFacts<'_>) -> Markup {
                     (line)
                 }
             }
-            div.axis { span { (grouped(timeline.first.max(1).unsigned_abs())) } span { "revision" } span { (grouped(newest.unsigned_abs())) } }
+            div.axis { span { (grouped(first.max(1).unsigned_abs())) } span { "revision" } span { (grouped(newest.unsigned_abs())) } }
             ul.legend {
                 li { i.b-live {} "bytes " span { (bytes(total(|of| of.bytes))) } }
                 li { i.b-key-more {} "puts " span { (grouped(total(|of| of.puts))) } }

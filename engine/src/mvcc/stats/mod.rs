@@ -12,10 +12,12 @@ mod predict;
 mod prefix;
 mod readable;
 mod tally;
+mod timeline;
 
 pub use predict::{Prediction, Rewritten};
 pub use prefix::Grouping;
-pub use readable::{Readable, Stretch, Timeline, readable};
+pub use readable::{Readable, readable};
+pub use timeline::{LEAST_STRETCHES, Part, Stretch, Timeline};
 
 use rayon::prelude::*;
 

@@ -1,12 +1,11 @@
 //! What can be read of a key space, in whatever state its tree is: records as they stand on pages, one page at a time.
 
-use std::collections::BTreeMap;
-
 use rayon::prelude::*;
 
 use super::{
     Amount, MAX_PREFIXES, PrefixUse, Tally,
     prefix::{Grouping, Table},
+    timeline::{History, Stretch, Timeline},
 };
 use crate::{
     bolt::{
@@ -26,36 +25,6 @@ const PART: u64 = 4096;
 /// Parts held at a time.
 const WAVE: usize = 64;
 
-/// What was written in a stretch of history.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stretch {
-    /// Records of puts.
-    pub puts: u64,
-    /// Records of deletions.
-    pub deletions: u64,
-    /// Bytes of both in their pages.
-    pub bytes: u64,
-}
-
-impl Stretch {
-    fn add(&mut self, other: Stretch) {
-        self.puts += other.puts;
-        self.deletions += other.deletions;
-        self.bytes += other.bytes;
-    }
-}
-
-/// Writes over revisions: stretches of equally many of them, one after the other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Timeline {
-    /// First revision of the first stretch.
-    pub first: i64,
-    /// Revisions in each stretch, a power of two.
-    pub width: i64,
-    /// The stretches; none when there are no records.
-    pub stretches: Vec<Stretch>,
-}
-
 /// Records that could be read.
 #[derive(Clone, Debug, Default)]
 pub struct Readable<'a> {
@@ -70,7 +39,7 @@ pub struct Readable<'a> {
 }
 
 /// Reads what can be read of bucket `key` of `db`, whose pages are as `map` says. Revisions beyond `newest` are left out
-/// of the timeline, which has at most `stretches` of them (and two where that is less).
+/// of the timeline, which has at most `stretches` of them ([`LEAST_STRETCHES`](super::LEAST_STRETCHES) where that is less).
 ///
 /// # Errors
 /// Only [`Error::Interrupted`].
@@ -82,13 +51,12 @@ pub fn readable<'a>(
     stretches: usize,
     progress: &dyn Progress,
 ) -> Result<Readable<'a>, Error> {
-    let most = stretches.max(2);
     let new = || Sum {
         newest: newest.unwrap_or(i64::MAX),
         records: Amount::default(),
         unreadable: 0,
         table: Table::new(grouping, MAX_PREFIXES),
-        history: History { shift: 0, most, stretches: BTreeMap::new() },
+        history: History::default(),
     };
     let mut sum = new();
     let number = map
@@ -131,7 +99,7 @@ pub fn readable<'a>(
         records: sum.records,
         unreadable: sum.unreadable,
         prefixes,
-        timeline: sum.history.finish(),
+        timeline: sum.history.finish(stretches),
     })
 }
 
@@ -183,88 +151,5 @@ impl<'a> Sum<'a> {
         self.unreadable += other.unreadable;
         self.table.join(&other.table);
         self.history.join(other.history);
-    }
-}
-
-/// Stretches of `2^shift` revisions, as few of which as fit. How wide they are in the end depends on the first and the last
-/// revision alone.
-struct History {
-    shift: u32,
-    most: usize,
-    stretches: BTreeMap<i64, Stretch>,
-}
-
-impl History {
-    fn add(&mut self, revision: i64, stretch: Stretch) {
-        self.stretches.entry(revision >> self.shift).or_default().add(stretch);
-        self.fit();
-    }
-
-    fn fit(&mut self) {
-        let span = |stretches: &BTreeMap<i64, Stretch>| {
-            let ends = stretches.first_key_value().zip(stretches.last_key_value());
-            ends.map_or(0, |((first, _), (last, _))| last.abs_diff(*first).saturating_add(1))
-        };
-        while span(&self.stretches) > self.most as u64 {
-            self.widen(self.shift + 1);
-        }
-    }
-
-    fn widen(&mut self, shift: u32) {
-        let by = shift.saturating_sub(self.shift);
-        if by > 0 {
-            for (at, stretch) in std::mem::take(&mut self.stretches) {
-                self.stretches.entry(at >> by).or_default().add(stretch);
-            }
-            self.shift = shift;
-        }
-    }
-
-    fn join(&mut self, mut other: History) {
-        let shift = self.shift.max(other.shift);
-        self.widen(shift);
-        other.widen(shift);
-        for (at, stretch) in other.stretches {
-            self.stretches.entry(at).or_default().add(stretch);
-        }
-        self.fit();
-    }
-
-    fn finish(self) -> Timeline {
-        let ends = self.stretches.first_key_value().zip(self.stretches.last_key_value());
-        let Some(((first, _), (last, _))) = ends else { return Timeline::default() };
-        let stretch = |at| self.stretches.get(&at).copied().unwrap_or_default();
-        Timeline {
-            first: first << self.shift,
-            width: 1 << self.shift,
-            stretches: (*first..=*last).map(stretch).collect(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn history(revisions: impl IntoIterator<Item = i64>) -> History {
-        let mut history = History { shift: 0, most: 10, stretches: BTreeMap::new() };
-        let put = Stretch { puts: 1, deletions: 0, bytes: 7 };
-        revisions.into_iter().for_each(|revision| history.add(revision, put));
-        history
-    }
-
-    #[test]
-    fn a_history_is_the_same_in_any_parts_and_order() {
-        let all = history(3..1000).finish();
-        assert_eq!((all.first, all.width), (0, 128));
-        assert_eq!(all.stretches.iter().map(|stretch| stretch.puts).sum::<u64>(), 997);
-        assert_eq!(history((3..1000).rev()).finish(), all);
-        for cut in [4, 50, 900, 999] {
-            let mut joined = history(cut..1000);
-            joined.join(history(3..cut));
-            assert_eq!(joined.finish(), all, "{cut}");
-        }
-        assert_eq!(history([i64::MAX, 0]).finish().stretches.len(), 8);
-        assert_eq!(history([]).finish(), Timeline::default());
     }
 }
