@@ -231,8 +231,8 @@ pub struct StateFacts {
     pub entries_uncommitted: u64,
     /// Revision up to which history is compacted; −1 when it never was.
     pub compact_revision: i64,
-    /// Keys that exist.
-    pub keys: u64,
+    /// Keys that exist; `None` where they could not be counted.
+    pub keys: Option<u64>,
     /// Names and URLs of members. Who votes is not asked here.
     pub members: Vec<Member>,
     /// Whether an alarm NOSPACE is on, which makes a cluster refuse writes.

@@ -16,7 +16,7 @@ use crate::{
     ids::{ClusterId, MemberId},
     limits::Limits,
     member::{self, DbState, Opened, Options},
-    mvcc::{Error, KeySpace, View},
+    mvcc::{Error, KeySpace},
     pb::etcdserverpb::AlarmType,
     progress::Progress,
     replay::{Base, Line, membership::proven},
@@ -25,7 +25,7 @@ use crate::{
         members::{Member, members},
         small,
     },
-    snapshot::verify,
+    snapshot::{Verification, verify},
 };
 
 /// An opened path, and what is known of it.
@@ -33,6 +33,8 @@ use crate::{
 pub struct Examined {
     /// `None` where the path could not be opened.
     pub opened: Option<Opened>,
+    /// What verification found in the state that is shown; `None` where it cannot be opened.
+    pub verification: Option<Verification>,
     /// What is known of it.
     pub facts: Facts,
 }
@@ -48,8 +50,8 @@ impl Examined {
         options: &Options,
         progress: &dyn Progress,
     ) -> Result<Self, AgainstError> {
-        let facts = examine(path, &opened, options, progress)?;
-        Ok(Self { opened: Some(opened), facts })
+        let (facts, verification) = examine(path, &opened, options, progress)?;
+        Ok(Self { opened: Some(opened), verification, facts })
     }
 
     /// A path that could not be opened, and why.
@@ -66,7 +68,7 @@ impl Examined {
             running: false,
             modified: None,
         };
-        Self { opened: None, facts }
+        Self { opened: None, verification: None, facts }
     }
 }
 
@@ -131,7 +133,7 @@ fn examine(
     opened: &Opened,
     options: &Options,
     progress: &dyn Progress,
-) -> Result<Facts, AgainstError> {
+) -> Result<(Facts, Option<Verification>), AgainstError> {
     let damaged = |error: bolt::Error| AgainstError::KeySpace(error.into());
     let store = opened.database().ok().map(Store::new);
     let verification = match store {
@@ -174,15 +176,14 @@ fn examine(
         log.restored = opened.wal().and_then(|wal| wal.restored);
         log
     });
+    let keys = verification.as_ref().and_then(|found| found.live_keys);
     let state = match &store {
-        Some(store) if judged.verdict < Verdict::SalvageOnly => {
-            Some(state(store, opened, progress)?)
-        }
+        Some(store) if judged.verdict < Verdict::SalvageOnly => Some(state(store, opened, keys)?),
         _ => None,
     };
     let starts =
         if judged.verdict <= Verdict::Recoverable { starts(opened, &judged.ways) } else { None };
-    Ok(Facts {
+    let facts = Facts {
         starts,
         path: path.to_path_buf(),
         is_file: files.is_none(),
@@ -193,17 +194,17 @@ fn examine(
         judged: Ok(judged),
         running: running == Some(true),
         modified: files.and_then(modified),
-    })
+    };
+    Ok((facts, verification))
 }
 
-fn state(store: &Store<'_>, opened: &Opened, progress: &dyn Progress) -> Result<StateFacts, Error> {
+fn state(store: &Store<'_>, opened: &Opened, keys: Option<u64>) -> Result<StateFacts, Error> {
     let space = KeySpace::open(store)?;
     let (meta, _) = MetaRecords::read(store)?;
     let applied = match opened.report() {
         Some(report) => Some(report.applied_to()),
         None => meta.consistent_index,
     };
-    let view = View::at(&space, None, progress)?;
     let alarms = small::alarms(store)?.records;
     let committed = opened.committed();
     Ok(StateFacts {
@@ -212,7 +213,7 @@ fn state(store: &Store<'_>, opened: &Opened, progress: &dyn Progress) -> Result<
         revision_committed: committed.revision_committed,
         entries_uncommitted: committed.entries_uncommitted,
         compact_revision: space.compact_revision(),
-        keys: view.keys(b"").len() as u64,
+        keys,
         members: listed(store, opened)?,
         nospace: alarms.iter().any(|alarm| alarm.alarm() == AlarmType::Nospace),
     })

@@ -451,7 +451,7 @@ fn members(gathered: &Gathered<'_>) -> Vec<MemberAnswer> {
             },
             counts: standing.counts(),
             revision: one.state.as_ref().map(|state| state.revision),
-            keys: one.state.as_ref().map(|state| state.keys),
+            keys: one.state.as_ref().and_then(|state| state.keys),
             last_index: log.map(|log| log.last().index),
             last_term: log.map(|log| log.last().term),
             known_index: known,
