@@ -728,9 +728,9 @@ pub struct RepairMembership {
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// The input.
+    /// The inputs.
     #[command(flatten)]
-    pub input: Input,
+    pub input: Inputs,
     /// Where the page goes; `-` for standard output.
     #[arg(short, long = "output", value_name = "FILE")]
     pub out: PathBuf,

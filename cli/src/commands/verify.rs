@@ -105,7 +105,7 @@ fn against(context: &Context, input: &Input, reading: &Reading) -> Result<(Strin
 }
 
 /// What there is to say of a member's WAL; `None` when it was not looked at.
-fn wal(input: &Input) -> Option<(String, Vec<Finding>)> {
+pub fn wal(input: &Input) -> Option<(String, Vec<Finding>)> {
     let facts = input.wal()?;
     let entries = match (facts.first_index, facts.last_index) {
         (Some(first), Some(last)) => format!("entries {first} to {last}"),

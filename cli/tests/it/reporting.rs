@@ -1,170 +1,16 @@
 //! `report` as people open it. The dangers: a page that says something else than the file, one that a hostile key takes
 //! over, and one that calls somebody.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
-use etcdsnap_engine::{
-    bolt::{
-        TxId,
-        write::{BucketOptions, Options, Writer},
-    },
-    pb::mvccpb::KeyValue,
-    schema::{RecordKey, Revision},
-    snapshot::Digest,
-};
-use prost::Message as _;
+use etcdsnap_engine::snapshot::Digest;
 use serde_json::Value;
 
-use crate::facts::{etcdsnap, json, state, text, unpack};
-
-/// A piece of a page.
-#[derive(Debug)]
-enum Piece {
-    Open(String, Vec<(String, String)>),
-    Close,
-    Text(String),
-}
-
-/// Reads HTML as strictly as XML: what a browser would have to guess at is an error here.
-fn parse(html: &str) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut open: Vec<String> = Vec::new();
-    let mut rest = html.strip_prefix("<!DOCTYPE html>").expect("a doctype");
-    while !rest.is_empty() {
-        let raw = open.last().filter(|name| ["script", "style"].contains(&name.as_str()));
-        if let Some(name) = raw {
-            let (content, after) = rest.split_once(&format!("</{name}>")).expect("an end");
-            pieces.push(Piece::Text(content.to_owned()));
-            open.pop();
-            pieces.push(Piece::Close);
-            rest = after;
-            continue;
-        }
-        let Some(tag) = rest.strip_prefix('<') else {
-            let (content, _) = rest.split_once('<').unwrap_or((rest, ""));
-            pieces.push(Piece::Text(unescaped(content)));
-            rest = &rest[content.len()..];
-            continue;
-        };
-        let (tag, after) = tag_end(tag);
-        rest = after;
-        if let Some(name) = tag.strip_prefix('/') {
-            assert_eq!(open.pop().as_deref(), Some(name), "elements overlap");
-            pieces.push(Piece::Close);
-            continue;
-        }
-        let (name, mut attributes) = tag.split_once(' ').unwrap_or((tag, ""));
-        assert!(name.chars().all(|c| c.is_ascii_alphanumeric()), "{name:?}");
-        let mut found = Vec::new();
-        while !attributes.is_empty() {
-            let (attribute, value) = attributes.split_once("=\"").expect("a quoted value");
-            assert!(
-                attribute.chars().all(|c| c.is_ascii_alphanumeric() || "-".contains(c)),
-                "{attribute:?}"
-            );
-            assert!(!attribute.starts_with("on"), "{attribute}");
-            let (value, after) = value.split_once('"').expect("its end");
-            assert!(!value.contains('<'), "{value:?}");
-            found.push((attribute.to_owned(), unescaped(value)));
-            attributes = after.trim_start_matches(' ');
-        }
-        if !["meta"].contains(&name) {
-            open.push(name.to_owned());
-        }
-        pieces.push(Piece::Open(name.to_owned(), found));
-    }
-    assert!(open.is_empty(), "{open:?} are not closed");
-    pieces
-}
-
-/// The inside of a tag, which may hold `>` in a quoted value, and what is behind it.
-fn tag_end(text: &str) -> (&str, &str) {
-    let mut quoted = false;
-    let end = text.find(|c| {
-        quoted ^= c == '"';
-        c == '>' && !quoted
-    });
-    let end = end.expect("a tag ends");
-    (&text[..end], &text[end + 1..])
-}
-
-fn unescaped(text: &str) -> String {
-    assert!(!text.contains('<'));
-    for part in text.split('&').skip(1) {
-        assert!(
-            ["amp;", "lt;", "gt;", "quot;"].iter().any(|name| part.starts_with(name)),
-            "{part}"
-        );
-    }
-    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
-}
-
-/// All text outside of scripts and styles.
-fn shown(html: &str) -> String {
-    let mut out = String::new();
-    let mut raw = false;
-    for piece in parse(html) {
-        match piece {
-            Piece::Open(name, _) => raw = ["script", "style"].contains(&name.as_str()),
-            Piece::Text(text) if !raw => {
-                out += &text;
-                out.push(' ');
-            }
-            _ => raw = false,
-        }
-    }
-    out
-}
-
-fn report(input: &Path, out: &Path, more: &[&str]) -> (Option<i32>, String) {
-    let args = [&["report", text(input), "-o", text(out)], more].concat();
-    let output = Command::new(env!("CARGO_BIN_EXE_etcdsnap"))
-        .args(&args)
-        .env("SOURCE_DATE_EPOCH", "1700000000")
-        .output()
-        .unwrap();
-    (output.status.code(), fs::read_to_string(out).unwrap_or_default())
-}
-
-/// Loads nothing, sends nothing, runs one script: that of the program.
-fn is_alone(html: &str) {
-    let pieces = parse(html);
-    let scripts =
-        pieces.iter().filter(|piece| matches!(piece, Piece::Open(name, _) if name == "script"));
-    assert_eq!(scripts.count(), 1);
-    let mut policy = String::new();
-    for piece in &pieces {
-        let Piece::Open(name, attributes) = piece else { continue };
-        assert!(
-            !["img", "link", "iframe", "object", "embed", "base", "form", "video", "audio"]
-                .contains(&name.as_str())
-        );
-        for (attribute, value) in attributes {
-            assert!(
-                !["src", "srcset", "action", "ping", "srcdoc"].contains(&attribute.as_str()),
-                "{attribute}"
-            );
-            assert!(attribute != "href" || value.starts_with('#'), "{value}");
-            if attribute == "content" && value.contains("default-src") {
-                policy.clone_from(value);
-            }
-        }
-    }
-    assert!(
-        policy.contains("default-src 'none'") && policy.contains("script-src 'sha256-"),
-        "{policy}"
-    );
-    assert!(
-        !policy.contains("script-src 'unsafe")
-            && !html.contains("@import")
-            && !html.contains("url(")
-    );
-    let obeyed = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    assert!(!html.contains(obeyed));
-}
+use crate::{
+    facts::{etcdsnap, json, state, text, unpack},
+    hostile::{database, puts, written},
+    html::{Piece, attributes, is_alone, parse, report, report_all, shown},
+};
 
 #[test]
 fn a_sound_member_has_a_page_with_its_evidence() {
@@ -183,7 +29,7 @@ fn a_sound_member_has_a_page_with_its_evidence() {
         db.len().to_string(),
         "2023-11-14T22:13:20Z".to_owned(),
         format!("etcdsnap {}", env!("CARGO_PKG_VERSION")),
-        "Sound".to_owned(),
+        "Healthy".to_owned(),
         info["totalKey"].to_string(),
         "this one".to_owned(),
     ] {
@@ -288,7 +134,10 @@ fn a_file_whose_metas_are_gone_has_a_page_too() {
     let plain = shown.replace(',', "");
     assert!(plain.contains(&format!("the newest of revision  {revision} ")), "{plain}");
     assert!(plain.contains("No record is missing") == (dry["whole"] == true), "{plain}");
-    assert!(plain.contains("etcdsnap salvage  '"), "{plain}");
+    assert!(
+        plain.contains(&format!("etcdsnap salvage {} --output salvaged-", text(&damaged))),
+        "{plain}"
+    );
 }
 
 #[test]
@@ -315,98 +164,6 @@ fn what_is_no_database_is_refused_before_all_of_it_is_read() {
     assert_eq!((code, html.len()), (Some(2), 0));
 }
 
-/// Keys that would like to be more than text, and what is shown of them.
-const HOSTILE: [(&[u8], &str); 9] = [
-    (b"<script>document.title='owned'</script>", "<script>document.title='owned'</script>"),
-    (b"\"><img src=x onerror=alert(1)>", "\"><img src=x onerror=alert(1)>"),
-    (b"</title></style></script><svg onload=1>", "</title></style></script><svg onload=1>"),
-    ("gpj.\u{202e}exe".as_bytes(), "gpj.\\u{202e}exe"),
-    (b"\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
-    (b"\xff\xfe\xc3(", "\\xff\\xfe\\xc3("),
-    (b"a\r\n\tb\x00c", "a\\r\\n\\tb\\x00c"),
-    (b"&lt;not&gt; &amp; 'onmouseover='1", "&lt;not&gt; &amp; 'onmouseover='1"),
-    (b"--><!--<![CDATA[", "--><!--<![CDATA["),
-];
-
-/// A database with these keys, and a bucket of such a name.
-fn hostile() -> Vec<u8> {
-    let file = std::io::Cursor::new(Vec::new());
-    let mut writer = Writer::new(file, Options::default()).unwrap();
-    let mut bucket = writer.bucket(b"<b>&\xff", BucketOptions::default()).unwrap();
-    bucket.put(b"k", b"v").unwrap();
-    bucket.close().unwrap();
-    let mut bucket = writer.bucket(b"key", BucketOptions::default()).unwrap();
-    for (number, (key, _)) in HOSTILE.iter().enumerate() {
-        let main = number as i64 + 2;
-        let record = KeyValue {
-            key: key.to_vec(),
-            create_revision: main,
-            mod_revision: main,
-            version: 1,
-            value: vec![b'<'; 3000 + number],
-            lease: 0,
-        };
-        let at = RecordKey { revision: Revision { main, sub: 0 }, tombstone: false };
-        bucket.put(&at.encode(), &record.encode_to_vec()).unwrap();
-    }
-    bucket.close().unwrap();
-    writer.bucket(b"meta", BucketOptions::default()).unwrap().close().unwrap();
-    writer.finish().unwrap().seal(TxId(2)).unwrap().0.into_inner()
-}
-
-#[test]
-fn hostile_keys_are_text_and_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let (input, out) = (dir.path().join("<i>&\".db"), dir.path().join("report.html"));
-    fs::write(&input, hostile()).unwrap();
-    let (code, html) = report(&input, &out, &[]);
-    assert_eq!(code, Some(0));
-    is_alone(&html);
-    let pieces = parse(&html);
-    for (_, expected) in HOSTILE {
-        let exactly = |piece: &&Piece| matches!(piece, Piece::Text(text) if text == expected);
-        assert!(pieces.iter().filter(exactly).count() >= 2, "{expected} is in both lists of keys");
-    }
-    assert!(shown(&html).contains("<b>&\\xff"), "the bucket's name");
-}
-
-/// A browser as it comes; skipped aloud where there is none.
-#[test]
-fn a_browser_runs_nothing_that_keys_say() {
-    let found = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| {
-        Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success())
-    });
-    let Some(browser) = found else {
-        eprintln!("reporting: SKIPPED a_browser_runs_nothing_that_keys_say: no chromium on PATH");
-        return;
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let (input, out) = (dir.path().join("hostile.db"), dir.path().join("report.html"));
-    fs::write(&input, hostile()).unwrap();
-    report(&input, &out, &[]);
-    let output = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .arg(format!("--user-data-dir={}", dir.path().join("profile").display()))
-        .args(["--dump-dom", &format!("file://{}", out.display())])
-        .output()
-        .unwrap();
-    let dom = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        dom.contains("<title>etcd report: "),
-        "no page: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(
-        !dom.contains("<title>owned") && !dom.contains("<img") && !dom.contains("<svg onload"),
-        "{dom}"
-    );
-    for (_, expected) in HOSTILE {
-        let escaped = expected.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        assert!(dom.contains(&format!("<bdi>{escaped}</bdi>")), "{escaped}");
-    }
-}
-
 #[test]
 fn a_page_stays_small_however_much_there_is_to_say() {
     let dir = tempfile::tempdir().unwrap();
@@ -415,7 +172,10 @@ fn a_page_stays_small_however_much_there_is_to_say() {
     assert_eq!(etcdsnap(&args).status.code(), Some(0));
     let (code, html) = report(&made, &out, &[]);
     assert_eq!(code, Some(0));
-    assert!(html.len() < 1 << 20, "{} bytes", html.len());
+    assert!(html.len() < 1 << 19, "{} bytes", html.len());
+    // Shares of many pages and not a wall of squares.
+    assert!(html.contains(r#"data-shares="yes""#) && html.contains(" strips of "));
+    assert!(html.matches("h1V").count() < 600, "areas");
     // A finding for nearly every page.
     let mut bytes = fs::read(&made).unwrap();
     let root = usize::from(bytes[32]) + usize::from(bytes[33]) * 256;
@@ -430,4 +190,131 @@ fn a_page_stays_small_however_much_there_is_to_say() {
     is_alone(&html);
     assert!(html.len() < 2 << 20, "{} bytes", html.len());
     assert!(shown(&html).contains("lists all of them"));
+}
+
+#[test]
+fn what_decides_comes_first_then_space_then_the_map() {
+    let dir = unpack("authon-36");
+    let (data, out) = (dir.path().join("data"), dir.path().join("report.html"));
+    let (_, html) = report(&data, &out, &[]);
+    let html = shown(&html);
+    let places: Vec<Option<usize>> = [
+        "Healthy",
+        "What to do next",
+        "Not known to be committed",
+        "Alarms",
+        "Auth on : 2 users, 3 roles",
+        "Revision",
+        "Every byte of the database",
+        "Every square is a page",
+        "Writes over revisions",
+        "Evidence",
+    ]
+    .map(|text| html.rfind(text))
+    .to_vec();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}: {html}");
+}
+
+#[test]
+fn a_revision_is_whole_and_the_axis_breaks_where_nothing_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, out) = (dir.path().join("bumped.db"), dir.path().join("report.html"));
+    let revisions = (2..700).chain(1_000_000_700..1_000_002_293);
+    fs::write(&input, written(revisions, 1_000_000_699)).unwrap();
+    let (code, html) = report(&input, &out, &[]);
+    assert_eq!(code, Some(0));
+    let shown = shown(&html);
+    assert!(shown.contains("Revision 1,000,002,292 compacted to 1,000,000,699"), "{shown}");
+    assert!(shown.contains("The axis is broken: revisions 704 to 1,000,000,"), "{shown}");
+    assert!(shown.contains("; 16 revisions a bar"), "{shown}");
+    assert!(html.matches(r#"<line class="break""#).count() == 4, "in both pictures");
+}
+
+#[test]
+fn tiles_are_named_as_keys_begin_and_what_is_left_over_is_not_the_largest() {
+    let dir = unpack("kube-36");
+    let (snapshot, out) = (dir.path().join("snapshot.db"), dir.path().join("report.html"));
+    let (_, html) = report(&snapshot, &out, &[]);
+    let titles = attributes(&html, "title");
+    let prefixes: Vec<&String> = titles.iter().filter(|title| title.contains("%, ")).collect();
+    assert!(prefixes.len() > 40, "{titles:?}");
+    for title in &prefixes {
+        let rest = title.contains("smaller prefix");
+        assert!(title.starts_with("/registry/") || rest, "{title}");
+    }
+    assert!(
+        !shown(&html).contains(" more ") && html.contains("<bdi>/pods/</bdi>"),
+        "{}",
+        shown(&html)
+    );
+    // A hundred equal prefixes are no less than a hundred tiles.
+    let keys = (0..100).map(|number| format!("/tenant-{number:03}/a/b"));
+    fs::write(&snapshot, database(vec![("key", puts(keys)), ("meta", Vec::new())])).unwrap();
+    let (_, html) = report(&snapshot, &out, &[]);
+    assert!(html.contains("<bdi>/tenant-099/a/</bdi>") || html.contains("<bdi>/tenant-099/</bdi>"));
+    assert!(!html.contains("smaller prefix"));
+}
+
+#[test]
+fn counts_are_those_of_the_lists() {
+    let dir = unpack("authon-36");
+    let (damaged, out) = (dir.path().join("damaged.db"), dir.path().join("report.html"));
+    let mut bytes = fs::read(dir.path().join("snapshot.db")).unwrap();
+    for page in [20, 21, 30] {
+        bytes[page * 4096] ^= 0x41;
+    }
+    fs::write(&damaged, &bytes).unwrap();
+    let (_, html) = report(&damaged, &out, &[]);
+    let rows = attributes(&html, "id").iter().filter(|id| id.starts_with("finding-")).count();
+    let severities = attributes(&html, "class");
+    let of = |severity: &str| {
+        severities.iter().filter(|class| **class == format!("sev {severity}")).count()
+    };
+    let lead = format!("{} of damage, {} warning", of("damage"), of("warning"));
+    assert!(shown(&html).contains(&lead), "{lead} is not in {}", shown(&html));
+    let said = etcdsnap(&["report", text(&damaged), "-o", text(&out), "-w", "json"]);
+    let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(said["findings"], rows);
+}
+
+#[test]
+fn several_members_are_on_one_page_and_a_bad_one_does_not_hide_the_others() {
+    let dir = unpack("cluster3-36");
+    let (out, missing) = (dir.path().join("report.html"), dir.path().join("missing"));
+    let members = ["n0", "n1", "n3"].map(|name| dir.path().join(name));
+    let mut inputs: Vec<&Path> = members.iter().map(|path| path.as_path()).collect();
+    let (code, html) = report_all(&inputs, &out, &[]);
+    assert_eq!(code, Some(0));
+    is_alone(&html);
+    inputs.insert(1, &missing);
+    let (code, html) = report_all(&inputs, &out, &[]);
+    assert_eq!(code, Some(1));
+    is_alone(&html);
+    let ids = attributes(&html, "id");
+    for link in attributes(&html, "href") {
+        let link = link.trim_start_matches('#');
+        assert_eq!(ids.iter().filter(|id| *id == link).count(), 1, "{link}");
+    }
+    let unique: std::collections::BTreeSet<&String> = ids.iter().collect();
+    assert_eq!(unique.len(), ids.len(), "{ids:?}");
+    let shown = shown(&html);
+    assert!(shown.contains("4 members") && shown.contains("Not read"), "{shown}");
+    for member in &members {
+        let db = fs::read(member.join("member/snap/db")).unwrap();
+        assert!(shown.contains(&Digest::of(&db).to_string()), "{}", member.display());
+    }
+    let mut args: Vec<&str> = vec!["report"];
+    args.extend(inputs.iter().map(|input| text(input)));
+    args.extend(["-o", text(&out), "-w", "json"]);
+    let said = etcdsnap(&args);
+    let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!((said["path"].as_str(), said["sound"].as_bool()), (Some(text(&out)), Some(false)));
+    let listed = said["members"].as_array().unwrap();
+    let sound: Vec<bool> = listed.iter().map(|member| member["sound"] == true).collect();
+    assert_eq!(sound, [true, false, true, true], "{said}");
+    assert!(listed[1]["error"].as_str().unwrap().contains("missing"), "{said}");
+    // With nothing to show there is no page.
+    fs::remove_file(&out).unwrap();
+    let (code, html) = report_all(&[&missing, &missing], &out, &[]);
+    assert_eq!((code, html.as_str()), (Some(2), ""));
 }

@@ -1,36 +1,31 @@
-//! What the page shows: read, added up, and nothing left out because something else is damaged.
+//! What the page shows of one input: read, added up, and nothing left out because something else is damaged.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use etcdsnap_engine::{
-    bolt::{self, map::PageMap},
-    finding::{Finding, Place},
+    bolt::{self, PageId, map::PageMap},
+    diagnose::{Diagnosis, Verdict},
+    finding::{self, Finding, Place, Severity},
     ids::MemberId,
     mvcc::{
         KeySpace,
         stats::{Grouping, Options, Readable, Usage, readable, usage},
     },
+    pb::etcdserverpb::AlarmMember,
     progress::Progress as _,
     schema::{
-        MetaRecords, Revision, Store, bucket,
+        MetaRecords, Store, auth,
         members::{Member, members, removed},
         small,
     },
-    snapshot::{Digest, Verification},
+    snapshot::Verification,
 };
-use rayon::prelude::*;
-use sha2::{Digest as _, Sha256};
 
-use super::saved::Saved;
+use super::{
+    files::{FileFact, files},
+    saved::Saved,
+};
 use crate::{
-    commands::{Context, verify::judged},
-    exit::{Exit, fail_code},
+    commands::{Context, verify::wal},
     input::Input,
 };
 
@@ -49,20 +44,14 @@ pub struct Facts<'a> {
     pub files: Vec<FileFact>,
     /// What was asked, and what was found.
     pub verification: Verification,
-    /// Where findings are, by their number: the page.
-    pub pages: Vec<Option<u64>>,
+    /// The verdict over a member's files; `None` for a file alone or without its log.
+    pub verdict: Option<Verdict>,
+    /// What was found, each thing once, the worst first, and on which page that is.
+    pub findings: Vec<(Finding, Option<u64>)>,
     /// Absent when the database cannot be opened.
     pub db: Option<DbFacts<'a>>,
     /// What salvage would save, where the database is damaged.
     pub saved: Option<Saved>,
-}
-
-/// A file that was read.
-pub struct FileFact {
-    pub path: PathBuf,
-    pub bytes: u64,
-    pub modified: Option<SystemTime>,
-    pub sha256: Digest,
 }
 
 /// What is known of a database.
@@ -79,7 +68,24 @@ pub struct DbFacts<'a> {
     pub members: Vec<Member>,
     pub removed: Vec<MemberId>,
     pub leases: Option<usize>,
-    pub alarms: Vec<String>,
+    /// `None` when they cannot be read.
+    pub alarms: Option<Vec<AlarmMember>>,
+    pub auth: Option<Auth>,
+}
+
+/// Who may do what.
+pub struct Auth {
+    /// Whether the server asks for users and passwords.
+    pub enabled: bool,
+    pub users: usize,
+    pub roles: usize,
+}
+
+impl Facts<'_> {
+    /// How many findings there are of `severity`.
+    pub fn count(&self, severity: Severity) -> u64 {
+        self.findings.iter().filter(|(finding, _)| finding.severity == severity).count() as u64
+    }
 }
 
 /// How keys are put together.
@@ -87,50 +93,72 @@ pub fn grouping() -> Grouping {
     Grouping { prefix: Vec::new(), separator: b"/".to_vec(), depth: DEPTH }
 }
 
-/// Reads everything.
-pub fn gather<'a>(context: &Context, input: &'a Input) -> Result<Facts<'a>> {
-    if let Err(error) = input.file_db()
-        && fail_code(&error) != Exit::Damage
-    {
-        // No database: before all of its bytes are hashed.
-        return Err(error);
-    }
+/// Reads everything of `input`, of which `verified` is what was found in the state that is shown, and `judged` the engine's
+/// judgement.
+pub fn gather<'a>(
+    context: &Context,
+    input: &'a Input,
+    verified: Option<Verification>,
+    judged: &Diagnosis,
+) -> Result<Facts<'a>> {
     let files = files(context, input)?;
-    let verification = match judged(context, input) {
-        Ok(verification) => verification,
-        // Damage beyond reading is what the page is for.
-        Err(error) if fail_code(&error) == Exit::Damage => {
-            let mut verification = Verification::default();
-            let message = format!("{error:#}");
-            let finding = Finding::damage("unreadable", Place::File, message);
-            verification.add("pages", "the database cannot be opened".to_owned(), vec![finding]);
-            verification
-        }
-        Err(error) => return Err(error),
-    };
-    let db = match input.file_db() {
-        Ok(db) => Some(database(context, &Store::new(db), verification.is_sound())?),
+    let store = match input.file_db() {
+        Ok(db) => Some(Store::new(db)),
         Err(_) => None,
     };
-    let page_size = db.as_ref().map_or(4096, |facts| facts.store.db().page_size());
-    let store = db.as_ref().map(|facts| &facts.store);
-    let known = store.map_or(u64::MAX, |store| store.db().meta().high_water_mark.0);
-    let pages = verification
-        .findings
+    let mut verification = match (verified, input.file_db()) {
+        (Some(verified), Ok(_)) => verified,
+        // Damage beyond reading is what the page is for.
+        (_, Err(error)) => unreadable(&error),
+        (None, Ok(_)) => Verification::default(),
+    };
+    let sound = verification.is_sound();
+    if let Some((detail, findings)) = wal(input) {
+        verification.add("wal", detail, findings);
+    }
+    let db = match &store {
+        Some(store) => Some(database(context, store, sound)?),
+        None => None,
+    };
+    // The judgement of a member says all that its checks found, and what that means.
+    let is_member = input.files().is_some();
+    let all = if is_member { &judged.findings } else { &verification.findings };
+    let mut found = all.clone();
+    finding::sort(&mut found);
+    let page_of = |number: usize, finding: &Finding| {
+        let store = store.as_ref()?;
+        let page = match number {
+            0..LOOKED_UP => store.page_of(&finding.place),
+            _ => finding.place.page(store.db().page_size()).map(PageId),
+        };
+        page.filter(|page| *page < store.db().meta().high_water_mark)
+    };
+    let pages: Vec<Option<u64>> = found
         .iter()
         .enumerate()
-        .map(|(number, finding)| {
-            let store = store.filter(|_| number < LOOKED_UP);
-            page_of(&finding.place, page_size, store).filter(|page| *page < known)
-        })
+        .map(|(number, finding)| page_of(number, finding).map(|page| page.0))
         .collect();
-    // A damaged WAL or a wrong digest alone is nothing that salvage could help.
+    // A damaged WAL or a wrong digest alone is nothing that salvage could help, nor where nothing was ever stored.
     let damaged = verification
         .checks
         .iter()
         .any(|check| !check.sound && check.name != "wal" && check.name != "trailer");
-    let saved = if damaged { Some(Saved::try_out(context, input)?) } else { None };
-    Ok(Facts { files, verification, pages, db, saved })
+    let saved = if damaged && judged.verdict != Verdict::Empty {
+        Some(Saved::try_out(context, input)?)
+    } else {
+        None
+    };
+    let findings = found.into_iter().zip(pages).collect();
+    let verdict = is_member.then_some(judged.verdict);
+    Ok(Facts { files, verification, verdict, findings, db, saved })
+}
+
+/// What there is to say of a database that cannot be opened.
+fn unreadable(error: &anyhow::Error) -> Verification {
+    let mut verification = Verification::default();
+    let finding = Finding::damage("unreadable", Place::File, format!("{error:#}"));
+    verification.add("pages", "the database cannot be opened".to_owned(), vec![finding]);
+    verification
 }
 
 fn database<'a>(context: &Context, store: &Store<'a>, sound: bool) -> Result<DbFacts<'a>> {
@@ -162,63 +190,15 @@ fn database<'a>(context: &Context, store: &Store<'a>, sound: bool) -> Result<DbF
         members: listed.map(|listed| listed.records).unwrap_or_default(),
         removed: removed(store).map(|listed| listed.records).unwrap_or_default(),
         leases: small::leases(store).ok().map(|listed| listed.records.len()),
-        alarms: small::alarms(store)
-            .map(|listed| listed.records)
-            .unwrap_or_default()
-            .iter()
-            .map(|alarm| format!("{:?} of member {:x}", alarm.alarm(), alarm.member_id))
-            .collect(),
+        alarms: small::alarms(store).ok().map(|listed| listed.records),
+        auth: who(store).ok(),
     })
 }
 
-/// The page a finding is about.
-fn page_of(place: &Place, page_size: u64, store: Option<&Store<'_>>) -> Option<u64> {
-    let record = |name: &str, keys: &[&[u8]]| {
-        let bucket = store?.bucket(name).ok().flatten()?;
-        keys.iter().find_map(|key| Some(bucket.item(key).ok().flatten()?.page.0))
-    };
-    match place {
-        Place::Page(page) | Place::Element { page, .. } => Some(*page),
-        Place::Offset(offset) => offset.checked_div(page_size),
-        Place::Revision { main, sub } => {
-            let put = Revision { main: *main, sub: *sub }.encode();
-            let deletion = [put.as_slice(), b"t"].concat();
-            record(bucket::KEY, &[&put, &deletion])
-        }
-        Place::Record { bucket, key } if !key.is_empty() => record(bucket, &[key]),
-        Place::Record { .. } | Place::File => None,
-    }
-}
-
-/// The files behind `input`, hashed side by side.
-fn files(context: &Context, input: &Input) -> Result<Vec<FileFact>> {
-    let mut paths = vec![input.located().db.clone()];
-    if let Some(member) = input.files() {
-        paths.extend(member.snapfiles.iter().rev().map(|(_, path)| path.clone()));
-        paths.extend(member.segments.iter().map(|(_, path)| path.clone()));
-    }
-    let bytes = |path: &PathBuf| path.metadata().map_or(0, |file| file.len());
-    context.ui.begin("hash", paths.iter().map(bytes).sum());
-    paths.par_iter().map(|path| hashed(context, path)).collect()
-}
-
-fn hashed(context: &Context, path: &Path) -> Result<FileFact> {
-    let at = || path.display().to_string();
-    let mut file = File::open(path).with_context(at)?;
-    let modified = file.metadata().and_then(|file| file.modified()).ok();
-    let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0; 4 << 20], 0);
-    loop {
-        if context.ui.interrupted() {
-            return Err(bolt::Error::Interrupted.into());
-        }
-        let read = file.read(&mut buffer).with_context(at)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(buffer.get(..read).unwrap_or_default());
-        bytes += read as u64;
-        context.ui.advance(read as u64);
-    }
-    let sha256 = Digest(hasher.finalize().into());
-    Ok(FileFact { path: path.to_path_buf(), bytes, modified, sha256 })
+fn who(store: &Store<'_>) -> Result<Auth, bolt::Error> {
+    Ok(Auth {
+        enabled: auth::enabled(store)?,
+        users: auth::users(store)?.records.len(),
+        roles: auth::roles(store)?.records.len(),
+    })
 }

@@ -9,7 +9,10 @@ use etcdsnap_engine::{
 };
 use maud::{Markup, html};
 
-use super::page::{grouped, several, strange};
+use super::{
+    page::Scope,
+    text::{grouped, revision, several},
+};
 use crate::{commands::Context, input::Input};
 
 /// Takes everything and keeps nothing: what is lost is known when all has been written.
@@ -63,19 +66,14 @@ impl Saved {
     }
 
     /// The section on it.
-    pub fn section(&self, input: &Input) -> Markup {
-        let path = input.located().path.display().to_string();
+    pub fn section(&self, scope: &Scope) -> Markup {
         html! {
-            section #saved {
+            section id=(scope.id("saved")) {
                 h2 { "What can be saved" }
-                p.lead { "Better than this is a snapshot that " code { "etcdsnap verify" } " calls sound. Without one:" }
+                p.lead { "Better than this is a snapshot that " code { "etcdsnap verify" } " calls sound. Without one, " code { "etcdsnap salvage" } " names the keys that are doubtful and saves:" }
                 @match &self.0 {
                     Some(report) => { (found(report)) }
-                    None => p { "Nothing of an etcd key space was recognised." }
-                }
-                p {
-                    code.key { "etcdsnap salvage " (strange(format!("'{path}'").as_bytes())) " --output DIR --dry-run" }
-                    " names the keys that are doubtful; without the last word it writes a data dir."
+                    None => p { "nothing: no etcd key space was recognised." }
                 }
             }
         }
@@ -83,13 +81,14 @@ impl Saved {
 }
 
 fn found(report: &Report) -> Markup {
-    let pages: u64 = report.lost_pages.iter().map(|lost| lost.count).sum();
+    let lost = report.lost_pages.iter().map(|lost| lost.count);
+    let pages = lost.fold(0_u64, u64::saturating_add);
     let kept = report.tree_records.saturating_add(report.found_records);
     html! {
         ul.plain {
             li {
                 (several(kept, "record", "records")) " of keys, the newest of revision "
-                b { (grouped(report.revision.unsigned_abs())) } ": "
+                b { (revision(report.revision)) } ": "
                 (grouped(report.tree_records)) " by way of a tree, " (grouped(report.found_records))
                 " on pages recognised by their content."
             }
