@@ -101,3 +101,31 @@ fn a_majority_of_an_even_number_and_what_covers_it_are_told_apart() {
     assert!(quorum.complete && judged.sound);
     assert!(judged.next[0].why.contains("nothing that was acknowledged is lost"));
 }
+
+/// What all steps print, after `change` was made to every member that a lone member's db lists.
+fn printed(count: u64, change: impl Fn(&mut Member)) -> Vec<String> {
+    let mut one = member(1, &[1], 1, "http");
+    let state = one.state.as_mut().unwrap();
+    let like = state.members[0].clone();
+    state.members = (1..=count).map(|id| Member { id: MemberId(id), ..like.clone() }).collect();
+    state.members.iter_mut().for_each(change);
+    one.log.as_mut().unwrap().conf.voters = (1..=count).collect();
+    answer(&[one]).next.into_iter().map(|step| step.command).collect()
+}
+
+#[test]
+fn commands_that_cannot_be_run_fill_no_memory() {
+    let long = "n".repeat(1 << 20);
+    let commands = printed(3, |member| member.name.clone_from(&long));
+    let pairs = "member-1=http://host-1:2380,member-2=http://host-1:2380";
+    assert!(commands.iter().any(|command| command.contains(pairs)), "{commands:?}");
+    let commands = printed(3, |member| member.peer_urls.push(long.clone()));
+    assert!(commands.iter().all(|command| command.len() < 1000), "{commands:?}");
+    // One start line for each of them would name all of them.
+    let commands = printed(1000, |member| member.name = format!("n{}", member.id));
+    assert!(commands.iter().any(|command| command.starts_with("etcdsnap restore ")));
+    assert!(commands.concat().len() < 1000, "{commands:?}");
+    let url = "http://127.0.0.1:2380";
+    let commands = printed(3, |member| member.peer_urls = vec![url.to_owned(); 10_000]);
+    assert!(commands.concat().len() < 1000, "{}", commands.concat().len());
+}

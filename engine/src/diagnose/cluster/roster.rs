@@ -8,6 +8,15 @@ use crate::{ids::MemberId, schema::members::Member, shell};
 /// Where a client reaches a member that tells no URL.
 pub(super) const LOCAL: &str = "http://127.0.0.1:2379";
 
+/// Bytes of the longest name that a directory can have: `restore --all-members` makes one of each member's name.
+const LONGEST_NAME: usize = 255;
+/// Bytes of the longest URL that is printed: a host name has at most 253 of them, the path of a socket 107.
+const LONGEST_URL: usize = 1024;
+/// Bytes of the longest word that Linux takes on a command line.
+const LONGEST_WORD: usize = (128 << 10) - 1;
+/// Members that commands are printed for; etcd's documentation advises at most 7.
+const MOST_MEMBERS: usize = 64;
+
 /// Names and URLs of members, from whichever path has them.
 pub(super) struct Roster {
     members: BTreeMap<MemberId, Member>,
@@ -30,6 +39,25 @@ impl Roster {
                 if known.peer_urls.is_empty() {
                     known.peer_urls.clone_from(&member.peer_urls);
                 }
+            }
+        }
+        for member in members.values_mut() {
+            if member.name.len() > LONGEST_NAME {
+                member.name.clear();
+            }
+            member.peer_urls.retain(|url| url.len() <= LONGEST_URL);
+            member.client_urls.retain(|url| url.len() <= LONGEST_URL);
+        }
+        // The start line of every member names all members: a line that cannot be run must not fill memory either.
+        let pairs = |member: &Member| joined(&member.peer_urls, member.name.len() + 1);
+        let many = members.len() > MOST_MEMBERS;
+        let has_room = !many && members.values().map(pairs).sum::<usize>() <= LONGEST_WORD;
+        for member in members.values_mut() {
+            if !has_room {
+                member.peer_urls.clear();
+            }
+            if joined(&member.client_urls, 0) > LONGEST_WORD {
+                member.client_urls.clear();
             }
         }
         Self { members }
@@ -89,6 +117,11 @@ impl Roster {
         }
         if pairs.is_empty() { "default=http://localhost:2380".to_owned() } else { pairs.join(",") }
     }
+}
+
+/// Bytes of `urls` as one word, each with `more` bytes before it and a comma behind it.
+fn joined(urls: &[String], more: usize) -> usize {
+    urls.iter().map(|url| url.len() + more + 1).sum()
 }
 
 pub(super) fn is_tls(url: &str) -> bool {
