@@ -67,6 +67,15 @@ impl Judgement {
             (Some(path), None) => format!("Recover from {path}."),
             (None, _) => "None of them is the right one to recover from.".to_owned(),
         };
+        if let Some(quorum) = answer.quorum.as_ref().filter(|quorum| quorum.intact >= quorum.needed)
+            && answer.recover_from.is_some()
+        {
+            let voters = several(quorum.voters as u64, "voter", "voters");
+            let (intact, verb) = (quorum.intact, if quorum.intact == 1 { "is" } else { "are" });
+            sentence = format!(
+                "{intact} of {voters} {verb} intact, a majority: start what is intact. Only if that cannot be done: {sentence}"
+            );
+        }
         let damage = answer.findings.iter().find(|found| found.severity == Severity::Damage);
         if let Some(damage) = damage {
             sentence += &format!(" But {}.", damage.message);
