@@ -7,6 +7,7 @@ use etcdsnap_engine::{
     diagnose::{against_log, can_compare, log_findings},
     finding::{Finding, Place, Severity, counted},
     limits::Limits,
+    member::Committed,
     snapshot::{Verification, verify},
     wal::LogEnd,
 };
@@ -21,11 +22,14 @@ use crate::{
 };
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Json<'a> {
     path: String,
     sound: bool,
     checks: Vec<CheckJson<'a>>,
     findings: Vec<FindingJson<'a>>,
+    entries_uncommitted: u64,
+    revision_committed: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -46,17 +50,18 @@ pub fn run(context: &Context, verify: &args::Verify) -> Result<Answer> {
                 let (detail, findings) = against(context, input, &args.reading)?;
                 verification.add("against-wal", detail, findings);
             }
-            Ok((verification, input.located().member.is_some()))
+            Ok((verification, input.committed(), input.located().member.is_some()))
         });
         match verified {
-            Ok((verification, member)) => {
+            Ok((verification, committed, member)) => {
                 if member && args.reading.no_wal {
                     context.warn(&format!(
                         "{}: the db file alone was verified, its WAL was not",
                         path.display()
                     ));
                 }
-                answer.text.extend(render(context.global.format, path, &verification)?.bytes());
+                let text = render(context.global.format, path, &verification, committed)?;
+                answer.text.extend(text.bytes());
                 answer.exit = answer.exit.max(if verification.is_sound() {
                     Exit::Sound
                 } else {
@@ -118,8 +123,9 @@ pub fn wal(input: &Input) -> Option<(String, Vec<Finding>)> {
     let segments = counted(facts.segments as u64, "segment", "segments");
     let detail = match input.report() {
         Some(report) => format!(
-            "{segments}, {entries}, {checked}; {} applied to the db",
-            counted(report.applied, "entry", "entries")
+            "{segments}, {entries}, {checked}; {} applied to the db; not known to be committed: {}",
+            counted(report.applied, "entry", "entries"),
+            report.entries_uncommitted()
         ),
         None => format!("{segments}, {entries}; not applied to the db"),
     };
@@ -136,11 +142,18 @@ fn refused(path: &Path, error: &anyhow::Error) -> Result<String> {
         sound: false,
         checks: Vec::new(),
         findings: vec![(&finding).into()],
+        entries_uncommitted: 0,
+        revision_committed: None,
     })
 }
 
 /// One input's report.
-pub fn render(format: Format, path: &Path, verification: &Verification) -> Result<String> {
+pub fn render(
+    format: Format,
+    path: &Path,
+    verification: &Verification,
+    committed: Committed,
+) -> Result<String> {
     let sound = verification.is_sound();
     let shown = escape(&path.display().to_string());
     Ok(match format {
@@ -157,6 +170,8 @@ pub fn render(format: Format, path: &Path, verification: &Verification) -> Resul
                 })
                 .collect(),
             findings: FindingJson::list(&verification.findings),
+            entries_uncommitted: committed.entries_uncommitted,
+            revision_committed: committed.revision_committed,
         })?,
         Format::Table => {
             let mut table = Table::new(&["CHECK", "SOUND", "DETAIL"]).left();

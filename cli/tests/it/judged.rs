@@ -9,7 +9,7 @@ use std::{
 use fastrand::Rng;
 use serde_json::Value;
 
-use crate::facts::{case, etcdsnap, text, unpack};
+use crate::facts::{case, etcdsnap, json, text, unpack};
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
@@ -169,4 +169,39 @@ fn a_verdict_of_salvage_is_that_of_verify_of_its_output() {
         assert_eq!(listed, revisions(&verified["findings"]), "round {round}");
     }
     assert!(told > 0, "no round left damage in the output");
+}
+
+#[test]
+fn every_answer_about_a_state_says_what_is_not_known_to_be_committed() {
+    let dir = case("quorum-committed-37");
+    let [path, other, out] = ["n1", "n2", "out"].map(|name| dir.path().join(name));
+    let (path, other, out) = (text(&path), text(&other), text(&out));
+    let commands: [&[&str]; 17] = [
+        &["status", path],
+        &["hashkv", path],
+        &["verify", path],
+        &["info", path],
+        &["doctor", path],
+        &["members", path],
+        &["leases", path],
+        &["auth", path],
+        &["alarms", path],
+        &["top", path],
+        &["restore", path, "--data-dir", out, "--dry-run"],
+        &["keys", path],
+        &["get", path, "k"],
+        &["report", path, "-o", out],
+        &["save", path, out],
+        &["compact", path, out],
+        &["report", path, other, "-o", out],
+    ];
+    for command in commands {
+        let said = json(&[command, &["-w", "json", "-q"]].concat());
+        assert_eq!(said["entriesUncommitted"], 1, "{command:?}: {said}");
+        assert_eq!(said["revisionCommitted"], 8, "{command:?}: {said}");
+    }
+    let shown = String::from_utf8(said(&["verify", path]).1).unwrap();
+    assert!(shown.contains("; not known to be committed: 1\n"), "{shown}");
+    let members = json(&["report", path, other, "-o", out, "-w", "json", "-q"])["members"].clone();
+    assert_eq!(members[1]["entriesUncommitted"], 1, "{members}");
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use etcdsnap_engine::{diagnose::cluster, staging::Space};
+use etcdsnap_engine::{diagnose::cluster, member::Committed, staging::Space};
 use serde::Serialize;
 
 use super::look::{Part, Summary};
@@ -52,11 +52,14 @@ struct Json<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct InputJson<'a> {
     sound: bool,
     findings: usize,
     /// Of the db file or snapshot that was read.
     sha256: &'a str,
+    entries_uncommitted: u64,
+    revision_committed: Option<i64>,
 }
 
 /// Of several.
@@ -70,6 +73,9 @@ struct SeveralJson<'a> {
     sound: bool,
     verdict: &'a str,
     recover_from: Option<&'a str>,
+    /// Of the one to recover from.
+    entries_uncommitted: u64,
+    revision_committed: Option<i64>,
     members: Vec<MemberJson<'a>>,
     #[serde(flatten)]
     planned: PlannedJson,
@@ -85,9 +91,18 @@ struct MemberJson<'a> {
     findings: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<&'a str>,
+    #[serde(flatten)]
+    committed: Option<CommittedJson>,
     /// Why it could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CommittedJson {
+    entries_uncommitted: u64,
+    revision_committed: Option<i64>,
 }
 
 /// The answer.
@@ -113,8 +128,10 @@ pub fn render(
         let (dry_run, planned) = (args.dry_run, PlannedJson::new(&files, space));
         return match made.parts.as_slice() {
             [Part { summary: Some(summary), .. }] => {
+                let (findings, sha256) = (summary.findings, summary.sha256.as_str());
+                let Committed { entries_uncommitted, revision_committed } = summary.committed;
                 let input =
-                    InputJson { sound, findings: summary.findings, sha256: &summary.sha256 };
+                    InputJson { sound, findings, sha256, entries_uncommitted, revision_committed };
                 output::json(&Json { dry_run, path, replaced, bytes, input, planned })
             }
             parts => {
@@ -129,6 +146,8 @@ pub fn render(
                     sound,
                     verdict,
                     recover_from: from,
+                    entries_uncommitted: made.answer.entries_uncommitted,
+                    revision_committed: made.answer.revision_committed,
                     members,
                     planned,
                 })
@@ -173,6 +192,10 @@ fn member<'p>(path: &Path, part: &'p Part) -> MemberJson<'p> {
         sound: part.is_sound(),
         findings: summary.map(|summary| summary.findings),
         sha256: summary.map(|summary| summary.sha256.as_str()),
+        committed: summary.map(|summary| CommittedJson {
+            entries_uncommitted: summary.committed.entries_uncommitted,
+            revision_committed: summary.committed.revision_committed,
+        }),
         error: summary.is_none().then_some(part.judgement.sentence.as_str()),
     }
 }

@@ -9,7 +9,7 @@ use etcdsnap_engine::{
         cluster::{Answer, Examined, answer},
     },
     finding::Severity,
-    member::{self, Opened},
+    member::{self, Committed, Opened},
     progress::Progress as _,
     source,
 };
@@ -52,6 +52,8 @@ pub struct Summary {
     pub damage: u64,
     /// SHA-256 of the db file or snapshot.
     pub sha256: String,
+    /// How much of what the page shows is known to be committed.
+    pub committed: Committed,
 }
 
 /// Everything that was found.
@@ -199,6 +201,7 @@ fn parts(
                 findings: facts.findings.len(),
                 damage: facts.count(Severity::Damage),
                 sha256: facts.files.first().map(|file| file.sha256.to_string()).unwrap_or_default(),
+                committed: input.committed(),
             };
             Part { judgement, body, summary: Some(summary) }
         });
