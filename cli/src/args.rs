@@ -188,6 +188,12 @@ pub enum Command {
         after_help = "Types: metadata, entry, state, crc, snapshot; and kinds of entries: put, delete-range, txn, range, compaction, lease-grant, lease-revoke, lease-checkpoint, alarm, auth-…, cluster-…, downgrade-…, conf-change, v2, empty.\n\nExample:\n  etcdsnap wal /var/lib/etcd --type put,txn --key-prefix /registry/secrets/ -w json"
     )]
     Wal(Wal),
+    /// The keys of the v2 API, up to etcd 3.5, as JSON: they are in snapfiles and WAL, and in no db or snapshot.
+    #[command(
+        name = "export-v2",
+        after_help = "One object: the store's index, and every key and directory in the order of their paths, hidden ones included. A path or value that is no UTF-8 is in base64, as pathBase64 or valueBase64. etcd 3.6 does not start on a data dir with such keys, and no snapshot has them.\n\nExample:\n  etcdsnap export-v2 /var/lib/etcd > v2-keys.json"
+    )]
+    ExportV2(Input),
     /// One verdict over db, WAL, snapfiles and membership, and the next command to run.
     #[command(
         after_help = "With several data dirs of one cluster it says which to recover from and where they differ.\n\nExample:\n  etcdsnap doctor /backup/cp1 /backup/cp2 /backup/cp3"

@@ -5,7 +5,7 @@ use std::{io::Write as _, panic, process::ExitCode};
 use etcdsnap_engine::{
     bolt,
     member::{Lacking, NotReplayed},
-    mend, mvcc, redact, restore, rewrite, snapshot,
+    mend, mvcc, redact, restore, rewrite, snapshot, v2store,
 };
 
 use crate::output::{Spool, for_terminal};
@@ -102,7 +102,7 @@ pub fn fail_code(error: &anyhow::Error) -> Exit {
             error.is_damage()
         } else if let Some(error) = cause.downcast_ref::<NotReplayed>() {
             error.damage
-        } else if cause.is::<Lacking>() {
+        } else if cause.is::<Lacking>() || cause.is::<v2store::Error>() {
             true
         } else if let Some(error) = cause.downcast_ref::<mend::membership::Error>() {
             matches!(error, mend::membership::Error::Unlisted { .. })

@@ -27,4 +27,5 @@ pub mod snapshot;
 pub mod source;
 pub mod staging;
 pub mod synthetic;
+pub mod v2store;
 pub mod wal;

@@ -1,7 +1,7 @@
 //! Raft's `.snap` files ("snapfiles", to keep them apart from snapshots, which are backups).
 //!
 //! A snapfile is one checksummed message. Up to 3.7 a server writes one beside the log's mark of each
-//! snapshot; up to 3.6 it also starts from one. Its data is the v2 store as JSON, which nothing here reads.
+//! snapshot; up to 3.6 it also starts from one. Its data is the v2 store as JSON, which `v2store` reads.
 
 use std::fmt;
 

@@ -65,6 +65,8 @@ struct Info {
     alarms: usize,
     auth_enabled: bool,
     users: usize,
+    /// Keys of the v2 API, which are in no db.
+    v2_keys: u64,
     buckets: Vec<String>,
 }
 
@@ -164,6 +166,7 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
         alarms: small::alarms(&store)?.records.len(),
         auth_enabled: auth::enabled(&store)?,
         users: auth::users(&store)?.records.len(),
+        v2_keys: input.v2_summary().keys,
         buckets,
     };
     Ok((info, findings))

@@ -12,6 +12,7 @@ mod compact;
 mod demo;
 mod diff;
 mod doctor;
+mod export_v2;
 mod hashkv;
 mod info;
 mod keys;
@@ -171,6 +172,7 @@ fn answer(context: &Context, command: Command) -> Result<Answer> {
         Command::Page(args) => page::run(context, &args),
         Command::Buckets(args) => buckets::run(context, &args),
         Command::Top(args) => top::run(context, &args),
+        Command::ExportV2(args) => export_v2::run(context, &args),
         Command::Doctor(args) => doctor::run(context, &args),
         Command::Redact(args) => redact::run(context, &args),
         Command::RepairMembership(args) => repair_membership::run(context, &args),

@@ -18,13 +18,14 @@ use etcdsnap_engine::{
     shell,
     snapshot::{Image, Trailer, Verification, verify_with_scratch},
     staging::{Space, remains},
+    v2store::Summary,
 };
 use serde::Serialize;
 
 use super::{
     Context,
     beside::{Settled, beside},
-    save::{Applied, DRY_RUN},
+    save::{Applied, DRY_RUN, left_behind},
     scratch::scratch,
     target::{directory, name_remains},
 };
@@ -52,6 +53,8 @@ struct Json<'a> {
     entries_replayed: u64,
     entries_uncommitted: u64,
     revision_committed: Option<i64>,
+    /// Keys of the v2 API that are left out.
+    v2_keys: u64,
     verified: &'a str,
     removed: RemovedJson,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +116,8 @@ pub struct Done {
     /// Keys that exist in the result.
     keys: u64,
     applied: Applied,
+    /// What the source has in its v2 store.
+    v2: Summary,
     findings: Vec<Finding>,
     /// Each member's command line.
     start: Vec<Vec<String>>,
@@ -190,6 +195,7 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
     let input = Input::open(context, &args.path, &reading)?;
     input.whole()?;
     let db = input.db()?;
+    let v2 = input.v2_summary();
     // What is copied as it stands can be copied while it is verified; a cut is made of what is known to be sound.
     let copied = plan.is_copy() && !args.dry_run;
     let scratch = if args.dry_run { None } else { scratch(targets.first().map(PathBuf::as_path)) };
@@ -233,12 +239,13 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
     };
     let findings = warnings(&store, &plan, &outcome, origin)?;
     if context.global.format != Format::Simple {
+        left_behind(&v2).iter().for_each(|line| context.warn(line.trim_end()));
         findings.iter().for_each(|finding| context.warn(&output::finding(finding)));
     }
     let start = restore::start(&plan, options, &outcome, &members::members(&store)?.records);
     let keys = outcome.cut.keys_kept.unwrap_or(live_keys);
     let (dry_run, applied) = (args.dry_run, Applied::of(&input));
-    Ok(Done { plan, outcome, verified, keys, applied, findings, start, dry_run })
+    Ok(Done { plan, outcome, verified, keys, applied, v2, findings, start, dry_run })
 }
 
 /// Where things will appear, as far as that is known before anything is looked at; links followed.
@@ -391,6 +398,7 @@ fn simple(done: &Done) -> String {
             text += &format!("left out: {}{more}\n", counted(count, one, several));
         }
     }
+    text += &left_behind(&done.v2).unwrap_or_default();
     for finding in &done.findings {
         text += &format!("{}: {}\n", finding.severity, escape(&finding.message));
     }
@@ -470,6 +478,7 @@ fn json(done: &Done) -> Json<'_> {
         entries_replayed: done.applied.entries.unwrap_or_default(),
         entries_uncommitted: done.applied.committed.entries_uncommitted,
         revision_committed: done.applied.committed.revision_committed,
+        v2_keys: done.v2.keys,
         verified: &done.verified,
         removed: removed(outcome),
         orphan_leases: (!orphans.is_empty()).then(|| OrphansJson {

@@ -19,6 +19,7 @@ use etcdsnap_engine::{
     schema::Store,
     snapshot::{self, Digest, Form, Verification, verify_with_scratch},
     staging::{Filesystem, Space, Target},
+    v2store::Summary,
 };
 use serde::Serialize;
 
@@ -50,6 +51,8 @@ struct Json {
     entries_replayed: u64,
     entries_uncommitted: u64,
     revision_committed: Option<i64>,
+    /// Keys of the v2 API that are left out.
+    v2_keys: u64,
     #[serde(flatten)]
     planned: PlannedJson,
 }
@@ -65,6 +68,8 @@ struct Done {
     keys: u64,
     /// What was applied of the WAL.
     applied: Applied,
+    /// What the member has in its v2 store.
+    v2: Summary,
 }
 
 /// What of a WAL is in a state.
@@ -142,6 +147,7 @@ pub fn run(context: &Context, args: &Save) -> Result<Answer> {
             entries_replayed: done.applied.entries.unwrap_or_default(),
             entries_uncommitted: done.applied.committed.entries_uncommitted,
             revision_committed: done.applied.committed.revision_committed,
+            v2_keys: done.v2.keys,
             planned: PlannedJson::new(&files, &done.space),
         })?,
     };
@@ -166,10 +172,17 @@ fn simple(args: &Save, done: &Done, path: &str, files: &[(PathBuf, u64)]) -> Str
         text += &format!("sha256: {digest}\n");
     }
     text += &done.applied.line();
+    text += &left_behind(&done.v2).unwrap_or_default();
     if args.dry_run {
         text += DRY_RUN;
     }
     text
+}
+
+/// A line for people about what of the v2 API is left out; `None` where there is nothing.
+pub fn left_behind(v2: &Summary) -> Option<String> {
+    let content = v2.content()?;
+    Some(format!("left out: {content} of the v2 API; etcdsnap export-v2 lists them\n"))
 }
 
 /// The end of what a dry run says.
@@ -227,6 +240,7 @@ fn save(
     let input = Input::open(context, source, &args.reading)?;
     input.whole()?;
     let db = input.db()?;
+    let v2 = input.v2_summary();
     let on = target.file().map(Filesystem::of);
     let scratch = if args.dry_run { None } else { scratch(target.file()) };
     let judge = || judge(context, source, &input, scratch.as_ref());
@@ -265,8 +279,11 @@ fn save(
     if args.dry_run {
         input.settle()?;
     }
+    if context.global.format != Format::Simple || target.is_standard_output() {
+        left_behind(&v2).iter().for_each(|line| context.warn(line.trim_end()));
+    }
     let keys = verified.live_keys.unwrap_or_default();
-    Ok(Done { bytes, digest, space, revision, keys, applied: Applied::of(&input) })
+    Ok(Done { bytes, digest, space, revision, keys, applied: Applied::of(&input), v2 })
 }
 
 fn length(context: &Context, db: &Db<'_>, compact: bool) -> Result<u64> {

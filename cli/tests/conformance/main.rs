@@ -85,6 +85,7 @@ mod told;
 mod torn;
 mod unchanged;
 mod uncommitted;
+mod v2data;
 mod versions;
 mod walk;
 mod writer;
@@ -130,6 +131,7 @@ fn main() {
     salvaged::trials(&mut suite);
     carved::trials(&mut suite);
     versions::trials(&mut suite);
+    v2data::trials(&mut suite);
     if !arguments.list {
         eprintln!("conformance: ETCDSNAP_SEED={}", dataset::seed());
     }

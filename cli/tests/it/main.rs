@@ -21,4 +21,5 @@ mod redacting;
 mod reporting;
 mod salvage;
 mod shell;
+mod v2_data;
 mod wal;

@@ -1,5 +1,7 @@
 //! One member.
 
+use std::error::Error as _;
+
 use super::{Diagnosis, Verdict, Way, contents, leftovers, membership};
 use crate::{
     bolt,
@@ -8,6 +10,7 @@ use crate::{
     replay::{Base, BootError, Error, Line, Report},
     schema::{Store, bucket},
     snapshot::Verification,
+    v2store,
     wal::{At, LogEnd},
 };
 
@@ -292,6 +295,17 @@ fn log(opened: &Opened, found: &mut Found) {
         (Some(report), _) => replayed(opened, report, found),
         (None, Some(why)) => not_replayed(opened, why, found),
         (None, None) => {}
+    }
+    match opened.v2_store() {
+        Some(Ok(store)) => found.findings.extend(store.summary().finding()),
+        Some(Err(error @ v2store::Error::Json { .. })) => {
+            let source = error.source().map(|source| format!(" {source}")).unwrap_or_default();
+            let message =
+                format!("{error},{source}; etcd up to 3.6 does not start from such a snapfile");
+            found.warn(Verdict::Healthy, "v2-unreadable", message);
+        }
+        // That entries are missing is said already.
+        Some(Err(_)) | None => {}
     }
 }
 

@@ -15,6 +15,7 @@ mod open;
 mod opened;
 mod received;
 mod strangers;
+mod v2;
 
 pub use committed::Committed;
 pub use error::{Error, Lacking, NotReplayed};

@@ -253,9 +253,9 @@ pub struct V2Request {
     /// Condition on the old index.
     #[prost(uint64, tag = "7")]
     pub prev_index: u64,
-    /// Condition on whether there is one.
-    #[prost(bool, tag = "8")]
-    pub prev_exist: bool,
+    /// Condition on whether there is one; `None` for no such condition.
+    #[prost(bool, optional, tag = "8")]
+    pub prev_exist: Option<bool>,
     /// When it ends.
     #[prost(int64, tag = "9")]
     pub expiration: i64,

@@ -425,3 +425,12 @@ impl<'s> Chosen<'s> {
         Self { index, conf, content }
     }
 }
+
+/// Raft index of the snapfile that servers up to 3.6 start from, 0 for none, and its v2 store as JSON.
+pub(crate) fn v2_start<'s>(
+    log: &Log<'_>,
+    snapfiles: &'s [ReadSnapfile],
+) -> (u64, Option<&'s [u8]>) {
+    let Chosen { index, content, .. } = Chosen::of(log, Line::V3_6, snapfiles);
+    (index, content.map(|content| content.data.as_deref().unwrap_or_default()))
+}

@@ -23,6 +23,7 @@ mod state;
 pub mod txn;
 
 pub use base::empty_db;
+pub(crate) use boot::v2_start;
 pub use boot::{Base, Boot, BootError, Broken, Commit, ReadSnapfile, Target, Until};
 pub use error::{Error, Refusal};
 pub use files::RaftFiles;

@@ -7,7 +7,8 @@ pub(super) mod v2;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use proven::{Start, proven};
-use roster::{Change, Roster};
+pub(crate) use roster::{Change, Roster};
+pub(crate) use v2::roster;
 
 use super::{Line, Refusal, error, error::Error, state::Records};
 use crate::{
@@ -126,7 +127,7 @@ impl Membership {
 
     /// Says what members the v2 store of a snapfile has; nothing changes when it cannot be read.
     pub fn begin_v2(&mut self, v2_store: &[u8]) {
-        self.v2 = v2::roster(v2_store);
+        self.v2 = roster(v2_store);
     }
 
     /// Notes a change of membership that the db contains already, for raft and the v2 store.

@@ -26,7 +26,7 @@ struct Context {
 
 /// Members and former members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Roster {
+pub(crate) struct Roster {
     members: BTreeMap<MemberId, Member>,
     removed: BTreeSet<MemberId>,
     /// The members that have each peer URL: one, where none was let in by another way than a change.
@@ -36,7 +36,7 @@ pub(super) struct Roster {
 
 /// A change that was found valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Add(Member),
     Promote(MemberId),
     Update {
@@ -50,7 +50,7 @@ pub(super) enum Change {
 
 impl Change {
     /// The member it concerns.
-    pub(super) fn id(&self) -> MemberId {
+    pub(crate) fn id(&self) -> MemberId {
         match self {
             Change::Add(member) => member.id,
             Change::Promote(id) | Change::Update { id, .. } | Change::Remove(id) => *id,
@@ -59,21 +59,21 @@ impl Change {
 }
 
 impl Roster {
-    pub(super) fn get(&self, id: MemberId) -> Option<&Member> {
+    pub(crate) fn get(&self, id: MemberId) -> Option<&Member> {
         self.members.get(&id)
     }
 
     /// By id.
-    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
     }
 
-    pub(super) fn removed(&self) -> &BTreeSet<MemberId> {
+    pub(crate) fn removed(&self) -> &BTreeSet<MemberId> {
         &self.removed
     }
 
     /// Adds a member, or replaces it.
-    pub(super) fn insert(&mut self, member: Member) {
+    pub(crate) fn insert(&mut self, member: Member) {
         self.take(member.id);
         for url in &member.peer_urls {
             self.urls.entry(url.clone()).or_default().insert(member.id);
@@ -83,13 +83,13 @@ impl Roster {
     }
 
     /// Takes a member out for good.
-    pub(super) fn remove(&mut self, id: MemberId) {
+    pub(crate) fn remove(&mut self, id: MemberId) {
         self.take(id);
         self.removed.insert(id);
     }
 
     /// Notes that a member was removed some time, whatever is listed.
-    pub(super) fn ban(&mut self, id: MemberId) {
+    pub(crate) fn ban(&mut self, id: MemberId) {
         self.removed.insert(id);
     }
 
@@ -108,7 +108,7 @@ impl Roster {
     }
 
     /// What a member publishes of itself; false when there is no such member.
-    pub(super) fn set_attributes(
+    pub(crate) fn set_attributes(
         &mut self,
         id: MemberId,
         name: String,
@@ -121,7 +121,7 @@ impl Roster {
     }
 
     /// What `change` would do. Source: etcd `ValidateConfigurationChange`.
-    pub(super) fn validate(&self, change: &ConfChange) -> Result<Change, Refusal> {
+    pub(crate) fn validate(&self, change: &ConfChange) -> Result<Change, Refusal> {
         let member = MemberId(change.node_id());
         if self.removed.contains(&member) {
             return Err(Refusal::MemberRemoved { member });
@@ -173,7 +173,7 @@ impl Roster {
     }
 
     /// Makes a change as `line` does. A member it concerns that is not there is passed over.
-    pub(super) fn make(&mut self, line: Line, change: &Change) {
+    pub(crate) fn make(&mut self, line: Line, change: &Change) {
         let changed = |member: Member| match change {
             Change::Promote(_) => Member { is_learner: false, ..member },
             Change::Update { peer_urls, is_learner, .. } => {

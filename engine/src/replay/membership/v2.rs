@@ -143,7 +143,7 @@ impl Node {
 }
 
 /// The members in the JSON of a v2 store; `None` when it has none.
-pub(super) fn roster(json: &[u8]) -> Option<Roster> {
+pub(crate) fn roster(json: &[u8]) -> Option<Roster> {
     let Tree { root } = serde_json::from_slice(json).ok()?;
     let cluster = root.children?.cluster?;
     let mut roster = Roster::default();
