@@ -8,7 +8,7 @@ use etcdsnap_engine::{
     mend, mvcc, redact, restore, rewrite, snapshot, v2store,
 };
 
-use crate::output::{Spool, for_terminal};
+use crate::output::{Spool, error_line, for_terminal};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,8 +76,13 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     fail_code(error).into()
 }
 
-/// Writes a line to standard error; nobody left to read it is no reason to die.
+/// Says something to people on standard error; nobody left to read it is no reason to die.
 pub fn say(line: &str) {
+    let _ = std::io::stderr().write_all(error_line(line).as_bytes());
+}
+
+/// Writes a line to standard error that is not broken, however narrow the terminal: a command to paste, a row of a list.
+pub fn say_whole(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 

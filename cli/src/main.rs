@@ -25,7 +25,7 @@ fn main() -> ExitCode {
             Err(error) => {
                 let code = exit::fail(&error);
                 if let Some(line) = again::command(&error) {
-                    exit::say(&format!("next: {}", output::for_terminal(line.as_bytes())));
+                    exit::say_whole(&format!("next: {}", output::for_terminal(line.as_bytes())));
                 }
                 code
             }

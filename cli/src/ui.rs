@@ -103,14 +103,14 @@ impl Ui {
         Ok(())
     }
 
-    /// A sentence for people beside the answer, on one line; nothing with `-q`.
+    /// A sentence for people beside the answer; nothing with `-q`.
     pub fn note(&self, sentence: &str) {
         if self.quiet {
             return;
         }
-        let sentence = output::for_terminal(sentence.as_bytes());
+        let lines = output::error_line(&output::for_terminal(sentence.as_bytes()));
         let say = || {
-            let _ = writeln!(io::stderr().lock(), "{sentence}");
+            let _ = io::stderr().lock().write_all(lines.as_bytes());
         };
         match &self.lock().how {
             How::Bar(Some(bar)) => bar.suspend(say),

@@ -220,11 +220,15 @@ fn render(format: Format, info: &Info) -> Result<String> {
     let number =
         |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let size = format!("{} of {}", output::bytes(info.total_size), output::bytes(info.file_size));
+    let compact_revision = match (info.compact_revision, format) {
+        (..0, Format::Simple | Format::Table) => "never compacted".to_owned(),
+        (revision, _) => revision.to_string(),
+    };
     let rows = [
         ("Kind", info.kind.to_owned()),
         ("Path", escape(&info.path)),
         ("Revision", info.revision.to_string()),
-        ("Compact revision", info.compact_revision.to_string()),
+        ("Compact revision", compact_revision),
         ("Keys", info.total_key.to_string()),
         ("Size", size),
         ("Page size", info.page_size.to_string()),
@@ -254,7 +258,7 @@ fn render(format: Format, info: &Info) -> Result<String> {
         Format::Table => Table::of_fields(rows).render(),
         Format::Simple => rows
             .iter()
-            .map(|(name, value)| format!("{:<17} {value}\n", format!("{name}:")))
+            .map(|(name, value)| output::wrapped(&format!("{:<17} ", format!("{name}:")), value))
             .collect(),
     })
 }

@@ -31,9 +31,9 @@ use super::{
 };
 use crate::{
     args::{Format, OrphanLeases, Restore},
-    exit::{Answer, say},
+    exit::{Answer, say, say_whole},
     input::{Input, apart},
-    output::{self, FindingJson, KeyJson, PlannedJson, Table, escape},
+    output::{self, FindingJson, KeyJson, PlannedJson, Table, escape, finding_line, wrapped},
 };
 
 #[derive(Serialize)]
@@ -297,7 +297,7 @@ fn told(error: restore::Error) -> anyhow::Error {
     const LISTED: usize = 100;
     let restore::Error::Orphans { orphans } = &error else { return error.into() };
     for Orphan { key, lease } in orphans.iter().take(LISTED) {
-        say(&format!("{}  lease {lease:x}", output::for_terminal(key)));
+        say_whole(&format!("{}  lease {lease:x}", output::for_terminal(key)));
     }
     if orphans.len() > LISTED {
         say(&format!("… and {} more", orphans.len() - LISTED));
@@ -368,8 +368,8 @@ fn simple(done: &Done) -> String {
     let Done { plan, outcome, .. } = done;
     let mut text = String::new();
     for one in &plan.members {
-        text += &format!(
-            "{} member {} ({}) of cluster {} to {} at revision {}\n",
+        let line = format!(
+            "{} member {} ({}) of cluster {} to {} at revision {}",
             if done.dry_run { "would restore" } else { "restored" },
             escape(&one.member.name),
             one.member.id,
@@ -377,8 +377,9 @@ fn simple(done: &Done) -> String {
             escape(&one.data_dir.display().to_string()),
             outcome.revision,
         );
+        text += &wrapped("", &line);
     }
-    text += &format!("verified: {}\n", done.verified);
+    text += &wrapped("verified: ", &done.verified);
     text += &format!(
         "revision: {}\nkeys: {}\nsize: {} ({} bytes)\n",
         outcome.revision,
@@ -400,7 +401,7 @@ fn simple(done: &Done) -> String {
     }
     text += &left_behind(&done.v2).unwrap_or_default();
     for finding in &done.findings {
-        text += &format!("{}: {}\n", finding.severity, escape(&finding.message));
+        text += &finding_line("", &format!("{}: {}", finding.severity, escape(&finding.message)));
     }
     if done.dry_run {
         text += &output::planned(&outcome.files, &outcome.space);

@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use anyhow::{Result, anyhow};
 use etcdsnap_engine::{
     bolt::map::PageMap,
+    finding::counted,
     mvcc::stats::{Amount, Grouping, KeyUse, Options, PrefixUse, Tally, Usage, usage},
-    schema::{Store, bucket},
+    schema::{Store, bucket, compacted},
 };
 use serde::Serialize;
 
@@ -324,8 +325,8 @@ impl<'a> Shown<'a> {
         match prediction.compaction {
             Some(revision) => lines.push(line(
                 &format!(
-                    "a compaction to revision {revision} removes {} records ({}) and with a defragmentation",
-                    prediction.removed.records,
+                    "a compaction to revision {revision} removes {} ({}) and with a defragmentation",
+                    counted(prediction.removed.records, "record", "records"),
                     bytes(prediction.removed.bytes)
                 ),
                 prediction.compacted,
@@ -336,22 +337,25 @@ impl<'a> Shown<'a> {
     }
 
     fn simple(&self) -> String {
-        let mut text = format!(
-            "{} in {} pages, {} keys at revision {}, compacted to {}\n",
+        let total = format!(
+            "{} in {}, {} at revision {}, {}",
             bytes(self.bytes.total),
-            self.map.len(),
-            self.usage.total.live.records,
+            counted(self.map.len(), "page", "pages"),
+            counted(self.usage.total.live.records, "key", "keys"),
             self.usage.revision,
-            self.usage.compact_revision
+            compacted(self.usage.compact_revision)
         );
+        let mut text = output::wrapped("", &total);
         for (what, size, records) in self.shares() {
             if size > 0 {
-                let records = records.map_or_else(String::new, |count| format!(" {count} records"));
+                let records = records.map_or_else(String::new, |count| {
+                    format!(" {}", counted(count, "record", "records"))
+                });
                 text += &format!("{:>10}  {what}{records}\n", bytes(size));
             }
         }
         for line in self.predictions() {
-            text += &(line + "\n");
+            text += &output::wrapped("", &line);
         }
         text += "\nby prefix: bytes, of them live, keys\n";
         for PrefixUse { prefix, tally } in &self.prefixes {

@@ -18,7 +18,7 @@ use crate::{
     args::{self, Format, Reading},
     exit::{Answer, Exit, fail_code, say},
     input::{Input, ask},
-    output::{self, FindingJson, Table, escape},
+    output::{self, FindingJson, Table, Tone, escape},
 };
 
 #[derive(Serialize)]
@@ -184,7 +184,7 @@ pub fn render(
             }
             let findings: String = output::findings(&verification.findings)
                 .into_iter()
-                .map(|line| line + "\n")
+                .map(|line| output::finding_line("", &line))
                 .collect();
             format!("{shown}\n{}{findings}", table.render())
         }
@@ -199,17 +199,22 @@ pub fn render(
             let causes = verification.causes();
             let damage = causes.iter().filter(|one| one.finding.severity == Severity::Damage);
             let verdict = if sound {
-                "sound".to_owned()
+                output::coloured("sound", Tone::Good)
             } else {
-                format!("DAMAGED, {}", counted(damage.count() as u64, "finding", "findings"))
+                let found = counted(damage.count() as u64, "finding", "findings");
+                format!("{}, {found}", output::coloured("DAMAGED", Tone::Bad))
             };
             let mut text = format!("{shown}: {verdict}\n");
             for check in &verification.checks {
-                let mark = if check.sound { "ok" } else { "BAD" };
-                text += &format!("  {:<9} {mark:<4} {}\n", check.name, escape(&check.detail));
+                let (mark, tone) = match check.sound {
+                    true => ("ok  ", Tone::Good),
+                    false => ("BAD ", Tone::Bad),
+                };
+                let first = format!("  {:<9} {} ", check.name, output::coloured(mark, tone));
+                text += &output::wrapped(&first, &escape(&check.detail));
             }
             for line in output::findings(&verification.findings) {
-                text += &format!("  {line}\n");
+                text += &output::finding_line("  ", &line);
             }
             text
         }

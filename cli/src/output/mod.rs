@@ -15,8 +15,8 @@ pub use humanize::bytes;
 pub use planned::{PlannedJson, planned};
 pub use spool::{LongTable, Spool};
 pub use table::Table;
-pub use terminal::{Tone, coloured, columns};
-pub use wrap::wrapped;
+pub use terminal::{Tone, coloured};
+pub use wrap::{error_line, finding_line, wrapped};
 
 use anyhow::Result;
 use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{for_terminal, terminal};
+use super::{for_terminal, terminal, wrap::within};
 
 /// A table: headers in capitals and centred, cells to the right.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub struct Table {
     headers: Vec<String>,
     rows: Vec<Vec<String>>,
     left: bool,
+    /// Whether the last column is broken into lines where the terminal is narrower.
+    breaks: bool,
 }
 
 impl Table {
@@ -19,12 +21,14 @@ impl Table {
             headers: headers.iter().map(|header| (*header).to_owned()).collect(),
             rows: Vec::new(),
             left: false,
+            breaks: false,
         }
     }
 
     /// One thing's fields, a row each.
     pub fn of_fields<'n>(fields: impl IntoIterator<Item = (&'n str, String)>) -> Self {
         let mut table = Self::new(&["FIELD", "VALUE"]).left();
+        table.breaks = true;
         fields.into_iter().for_each(|(name, value)| table.row(vec![name.to_owned(), value]));
         table
     }
@@ -40,10 +44,18 @@ impl Table {
         self.rows.push(cells.iter().map(|cell| for_terminal(cell.trim().as_bytes())).collect());
     }
 
-    /// The table as lines. Where the terminal is narrower, columns are left out from the right, and that is said.
+    /// The table as lines. Where the terminal is narrower, columns are left out from the right, and that is said; of one
+    /// thing's fields, the values are broken into lines.
     pub fn render(&self) -> String {
+        self.within(terminal::columns())
+    }
+
+    fn within(&self, columns: Option<usize>) -> String {
         let widths = self.widths();
-        let shown = terminal::columns().map_or(widths.len(), |columns| fitting(&widths, columns));
+        let shown = columns.map_or(widths.len(), |columns| fitting(&widths, columns));
+        if shown < widths.len() && self.breaks {
+            return self.broken(columns.unwrap_or_default()).framed_as_it_is();
+        }
         let Some(left_out) = self.headers.get(shown..).filter(|headers| !headers.is_empty()) else {
             return self.framed(&widths);
         };
@@ -51,8 +63,33 @@ impl Table {
             headers: self.headers.iter().take(shown).cloned().collect(),
             rows: self.rows.iter().map(|row| row.iter().take(shown).cloned().collect()).collect(),
             left: self.left,
+            breaks: false,
         };
-        narrow.framed(&narrow.widths()) + &format!("left out: {}\n", left_out.join(", "))
+        narrow.framed_as_it_is() + &within("left out: ", &left_out.join(", "), columns)
+    }
+
+    /// The same with the last column broken at words, so that the frame has `columns` characters where that can be.
+    fn broken(&self, columns: usize) -> Self {
+        let mut widths = self.widths();
+        let last = widths.pop().unwrap_or_default();
+        let others: usize = widths.iter().map(|width| width + 3).sum();
+        let room = columns.saturating_sub(others + 4).clamp(1, last.max(1));
+        let mut rows = Vec::new();
+        for row in &self.rows {
+            let mut lead: Vec<String> = row.iter().take(widths.len()).cloned().collect();
+            let value = row.last().map(String::as_str).unwrap_or_default();
+            for line in within("", value, Some(room)).lines() {
+                let mut cells = lead.clone();
+                cells.push(line.to_owned());
+                rows.push(cells);
+                lead.iter_mut().for_each(String::clear);
+            }
+        }
+        Self { headers: self.headers.clone(), rows, left: self.left, breaks: false }
+    }
+
+    fn framed_as_it_is(&self) -> String {
+        self.framed(&self.widths())
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -119,6 +156,23 @@ mod tests {
         for (columns, shown) in [(80, 3), (34, 3), (33, 2), (20, 2), (19, 1), (10, 1), (3, 1)] {
             assert_eq!(fitting(&widths, columns), shown, "{columns}");
         }
+    }
+
+    #[test]
+    fn values_of_fields_are_broken_and_not_left_out() {
+        let buckets = "alarm auth key lease".to_owned();
+        let table = Table::of_fields([("Kind", "db".to_owned()), ("Buckets", buckets)]);
+        let expected = "\
+┌─────────┬────────────┐
+│  FIELD  │   VALUE    │
+├─────────┼────────────┤
+│ Kind    │ db         │
+│ Buckets │ alarm auth │
+│         │ key lease  │
+└─────────┴────────────┘
+";
+        assert_eq!(table.within(Some(24)), expected);
+        assert_eq!(table.within(None).lines().count(), 6);
     }
 
     #[test]

@@ -36,18 +36,23 @@ pub fn unpack(name: &str) -> tempfile::TempDir {
 /// A small input from `testdata/cases`, unpacked.
 pub fn case(name: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
+    case_into(name, dir.path());
+    dir
+}
+
+/// As [`case`], in `dir`.
+pub fn case_into(name: &str, dir: &Path) {
     for entry in fs::read_dir(testdata().join("cases").join(name)).unwrap() {
         let path = entry.unwrap().path();
         let file_name = path.file_stem().unwrap().to_owned();
         let mut input = zstd::Decoder::new(File::open(&path).unwrap()).unwrap();
         if Path::new(&file_name).extension().is_some_and(|extension| extension == "tar") {
-            tar::Archive::new(input).unpack(dir.path()).unwrap();
+            tar::Archive::new(input).unpack(dir).unwrap();
         } else {
-            let mut output = File::create(dir.path().join(file_name)).unwrap();
+            let mut output = File::create(dir.join(file_name)).unwrap();
             std::io::copy(&mut input, &mut output).unwrap();
         }
     }
-    dir
 }
 
 pub fn facts(name: &str) -> Value {

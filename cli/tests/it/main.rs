@@ -21,5 +21,6 @@ mod redacting;
 mod reporting;
 mod salvage;
 mod shell;
+mod terminal;
 mod v2_data;
 mod wal;

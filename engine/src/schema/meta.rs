@@ -215,6 +215,11 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(
         .map_err(|error| RecordError::Json { what, reason: error.to_string() })
 }
 
+/// A compaction mark in words: `compacted to 209`, or `never compacted` where there is none.
+pub fn compacted(mark: i64) -> String {
+    if mark < 0 { "never compacted".to_owned() } else { format!("compacted to {mark}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

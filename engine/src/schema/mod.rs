@@ -14,7 +14,7 @@ pub mod servers;
 pub mod small;
 
 pub use error::{Error, RecordError};
-pub use meta::MetaRecords;
+pub use meta::{MetaRecords, compacted};
 pub use program::{NotEtcd, Program, program};
 pub use revision::{RecordKey, Revision};
 

@@ -13,11 +13,11 @@ use super::{
 };
 use crate::{
     bolt::{self, Db, check},
-    finding::{self, Cause, Finding, Place, Severity},
+    finding::{self, Cause, Finding, Place, Severity, counted},
     limits::Limits,
     mvcc::{self, KeySpace, Scan, rules},
     progress::Progress,
-    schema::{MetaRecords, RecordError, Store, auth, bucket, members, small},
+    schema::{MetaRecords, RecordError, Store, auth, bucket, compacted, members, small},
 };
 
 /// One question that was asked of a file.
@@ -202,8 +202,8 @@ fn structure(
     let findings = check::check(db, progress)?;
     let freelist =
         if db.meta().freelist.is_some() { "stored freelist" } else { "no stored freelist" };
-    let detail =
-        format!("{} pages of {} bytes, {freelist}", db.meta().high_water_mark, db.page_size());
+    let pages = counted(db.meta().high_water_mark.0, "page", "pages");
+    let detail = format!("{pages} of {} bytes, {freelist}", db.page_size());
     verification.add("pages", detail, findings);
     if verification.findings.iter().any(|finding| SHARING.contains(&finding.code)) {
         let detail = "not looked at: pages or elements share their bytes".to_owned();
@@ -269,11 +269,11 @@ fn records(store: &Store<'_>) -> Result<(String, Vec<Finding>), mvcc::Error> {
     let users = auth::users(store)?;
     let roles = auth::roles(store)?;
     let detail = format!(
-        "{} leases, {} alarms, {} users, {} roles decode",
-        leases.records.len(),
-        alarms.records.len(),
-        users.records.len(),
-        roles.records.len()
+        "{}, {}, {}, {} decoded",
+        counted(leases.records.len() as u64, "lease", "leases"),
+        counted(alarms.records.len() as u64, "alarm", "alarms"),
+        counted(users.records.len() as u64, "user", "users"),
+        counted(roles.records.len() as u64, "role", "roles")
     );
     let known: BTreeSet<&[u8]> = roles.records.iter().map(|role| role.name.as_slice()).collect();
     for user in &users.records {
@@ -367,11 +367,11 @@ fn key_space(
     let judged = rules::judge(&space, &leases, most, scan, scratch, progress)?;
     *live_keys = Some(judged.live_keys);
     let detail = format!(
-        "{} records, {} live keys, revision {}, compacted to {}",
-        judged.records,
-        judged.live_keys,
+        "{}, {}, revision {}, {}",
+        counted(judged.records, "record", "records"),
+        counted(judged.live_keys, "live key", "live keys"),
         space.last_record(),
-        space.compact_revision()
+        compacted(space.compact_revision())
     );
     let at_mark = marks::record_at_mark(store, &space, &judged, progress)?;
     let mut findings = judged.findings;
@@ -420,7 +420,8 @@ fn membership(store: &Store<'_>) -> Result<(String, Vec<Finding>), mvcc::Error> 
             findings.push(Finding::note("conf-state", place(String::new()), message));
         }
     }
-    Ok((format!("{} members, {} removed", members.records.len(), removed.records.len()), findings))
+    let listed = counted(members.records.len() as u64, "member", "members");
+    Ok((format!("{listed}, {} removed", removed.records.len()), findings))
 }
 
 fn hex_list(ids: &BTreeSet<u64>) -> String {

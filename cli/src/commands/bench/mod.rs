@@ -10,8 +10,9 @@ use std::{fs::OpenOptions, io::Read as _, os::unix::fs::OpenOptionsExt as _, pat
 
 use anyhow::{Context as _, Result, anyhow};
 use etcdsnap_engine::{
+    finding::counted,
     mvcc::KeySpace,
-    schema::Store,
+    schema::{Store, compacted},
     snapshot,
     staging::{Filesystem, Space, Stage},
     synthetic::Workload,
@@ -340,12 +341,12 @@ fn render(answer: &Json) -> String {
     let mut text = answer.machine.lines();
     for file in &answer.files {
         text += &format!(
-            "\n{} of {}, revision {}, compacted to {}; {} rounds, medians\n",
+            "\n{} of {}, revision {}, {}; {}, medians\n",
             output::bytes(file.bytes),
             file.path.as_deref().map_or_else(|| "a file made up".to_owned(), output::escape),
             file.revision,
-            file.compact_revision,
-            answer.rounds,
+            compacted(file.compact_revision),
+            counted(answer.rounds as u64, "round", "rounds"),
         );
         let mut table = Table::new(&[
             "JOB", "SECONDS", "BYTES/S", "RSSANON", "PEER", "SECONDS", "RSSANON", "RATIO",

@@ -258,7 +258,7 @@ fn simple(done: &Done) -> String {
         text += &some(lines, done.doubtful.len());
     }
     for line in output::findings(&not_listed(done)) {
-        text += &format!("{line}\n");
+        text += &output::finding_line("", &line);
     }
     if done.dry_run {
         text += &output::planned(&done.files, &done.space);
