@@ -31,6 +31,8 @@ impl MemberFiles {
     /// Lists the member dir `member`, whose log is in `wal_dir` or, as usual, in its `wal`. A log that is not
     /// there has no segments.
     ///
+    /// Where `wal_dir` is the `wal` of another member dir, the snapfiles are that member's: a log starts from its own.
+    ///
     /// # Errors
     /// When a directory cannot be read.
     pub fn list(member: &Path, wal_dir: Option<&Path>) -> Result<Self, Error> {
@@ -38,9 +40,16 @@ impl MemberFiles {
         let wal_dir = wal_dir.map_or_else(|| member.join("wal"), Path::to_path_buf);
         let mut files =
             Self { member: member.to_path_buf(), db: snap.join("db"), wal_dir, ..Self::default() };
+        let of_log = files.wal_dir.parent().map(|other| other.join("snap"));
+        let of_log = of_log.filter(|other| {
+            files.wal_dir.file_name() == Some("wal".as_ref()) && *other != snap && other.is_dir()
+        });
+        for (name, path) in of_log.as_deref().map(entries).transpose()?.unwrap_or_default() {
+            files.snapfiles.extend(SnapfileName::parse(&name).map(|snapfile| (snapfile, path)));
+        }
         for (name, path) in entries(&snap)? {
             if let Some(snapfile) = SnapfileName::parse(&name) {
-                files.snapfiles.push((snapfile, path));
+                files.snapfiles.extend(of_log.is_none().then_some((snapfile, path)));
             } else if let Some(index) = received(&name) {
                 files.received.push((index, path));
             } else if name != "db" {

@@ -174,6 +174,9 @@ pub struct Boot<'a> {
     pub entries: Vec<LoggedEntry<'a>>,
     /// Where the log is damaged; entries behind that are not among `entries`.
     pub broken: Option<Broken>,
+    /// Whether the log does not begin at entry 1 and the snapfile that it goes on from is gone: no server up to 3.6 starts
+    /// on it. The db contains what came before.
+    pub without_snapfile: bool,
 }
 
 /// How far entries are applied, and why.
@@ -218,8 +221,11 @@ impl<'a> Boot<'a> {
         snapfiles: &[ReadSnapfile],
     ) -> Result<Self, BootError> {
         let line = Self::line(files, log, db)?;
-        let chosen = Chosen::of(log, line, snapfiles);
         let contained = db.map(|meta| meta.consistent_index.unwrap_or_default());
+        let chosen = Chosen::of(log, line, snapfiles);
+        let marked = chosen.mark_instead(log, contained.unwrap_or_default());
+        let without_snapfile = marked.is_some();
+        let chosen = marked.unwrap_or(chosen);
         let received = files.received.iter().any(|(index, _)| *index == chosen.index);
         let (base, start) = match contained {
             Some(contained) if contained >= chosen.index => (Base::Db, chosen.index),
@@ -236,7 +242,8 @@ impl<'a> Boot<'a> {
             return Err(BootError::RestoredLog { index });
         }
         let contained = if base == Base::Db { contained.unwrap_or_default() } else { start };
-        Self::on(base, (start, contained), line, log, chosen)
+        let boot = Self::on(base, (start, contained), line, log, chosen)?;
+        Ok(Self { without_snapfile, ..boot })
     }
 
     /// Decides how the state is made from the log alone, on an empty db.
@@ -300,6 +307,7 @@ impl<'a> Boot<'a> {
             v2_store: at_start.and_then(|snapshot| snapshot.data.clone()),
             entries,
             broken,
+            without_snapfile: false,
         })
     }
 
@@ -400,6 +408,17 @@ impl<'s> Chosen<'s> {
     fn no_base(&self, log: &Log<'_>) -> BootError {
         let before = |logged: &LoggedEntry<'_>| logged.entry.index.saturating_sub(1);
         BootError::NoBase { start: log.entries.first().map_or(self.index, before) }
+    }
+
+    /// A snapshot that the log marks and a db with entries up to `contained` contains, where the log's beginning is gone
+    /// and no snapfile stands for it. The log must say who voted then.
+    fn mark_instead(&self, log: &Log<'_>, contained: u64) -> Option<Self> {
+        if self.index > 0 || log.entries_behind(0).is_ok() {
+            return None;
+        }
+        let goes_on = |index: u64| index <= contained && log.entries_behind(index).is_ok();
+        let mark = log.valid_snapshots().rev().find(|mark| goes_on(mark.index()))?;
+        Some(Self { index: mark.index(), conf: mark.conf_state.clone()?, content: None })
     }
 
     /// The snapshot a server of `line` would start from.

@@ -82,6 +82,8 @@ pub struct Report {
     pub broken: Option<Broken>,
     /// Index of the snapshot a server would start from and refuse the db for, because the db is missing or older.
     pub refused_at: Option<u64>,
+    /// Index of the snapshot that the log goes on from, where its snapfile is gone and no server up to 3.6 starts.
+    pub without_snapfile: Option<u64>,
     /// Revision of the store once the last entry that is known to be committed is applied.
     pub revision_committed: i64,
     /// Entries not known to be committed that do more than write keys; the first of them.
@@ -134,6 +136,7 @@ pub fn replay(
         unsynced: unsynced(log),
         broken: boot.broken.clone(),
         refused_at: boot.is_refused().then_some(boot.snapshot),
+        without_snapfile: boot.without_snapfile.then_some(boot.snapshot),
         revision_committed: revision,
         notable: Vec::new(),
     };

@@ -179,6 +179,7 @@ fn applied(line: Line, log: &[u8]) -> Replayed {
         v2_store: None,
         entries: log.entries_behind(0).unwrap(),
         broken: None,
+        without_snapfile: false,
     };
     replay(&db, &log, &boot, Until::default(), &Silent).unwrap()
 }
