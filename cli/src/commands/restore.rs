@@ -322,7 +322,7 @@ fn verified(
     let verification = verify_with_scratch(&image, Limits::default(), scratch, &context.ui)
         .map_err(|error| input.explain(error))?;
     input.settle()?;
-    if !verification.is_sound() {
+    if !verification.is_usable() {
         for finding in
             verification.findings.iter().filter(|finding| finding.severity == Severity::Damage)
         {

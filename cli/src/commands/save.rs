@@ -213,7 +213,7 @@ pub fn judge(
     for finding in findings.filter(|finding| finding.severity != Severity::Note) {
         context.warn(&output::finding(finding));
     }
-    if verification.is_sound() {
+    if verification.is_usable() {
         return Ok(verification);
     }
     let findings = verification.findings;

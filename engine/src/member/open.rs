@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bolt,
     datadir::{MemberFiles, is_blank, locate},
-    finding::{self, Finding, Severity},
+    finding,
     limits::Limits,
     progress::Progress,
     replay::{self, Base, Boot, BootError, Commit, RaftFiles, ReadSnapfile, Until, empty_db},
@@ -331,7 +331,7 @@ impl<'a> Look<'_, 'a> {
             return Ok(Judged { state: DbState::Sound, meta, findings: Vec::new(), error: None });
         }
         // Entries are applied to a sound tree alone. Where the log could replace the db, more is looked at.
-        let is_damage = |finding: &Finding| finding.severity == Severity::Damage;
+        let is_damage = bolt::check::is_obstacle;
         let mut findings = bolt::check::check(&db, progress)?;
         if self.facts.is_complete() && !findings.iter().any(is_damage) {
             let found = verify(&image, Limits::default(), progress)?.findings;

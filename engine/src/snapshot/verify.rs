@@ -48,6 +48,12 @@ impl Verification {
         !self.findings.iter().any(|finding| finding.severity == Severity::Damage)
     }
 
+    /// Whether nothing but the page headers of metas is damaged, which servers and restores do not read and every copy
+    /// writes anew.
+    pub fn is_usable(&self) -> bool {
+        !self.findings.iter().any(check::is_obstacle)
+    }
+
     /// Adds a question that was asked beside these, with what was found.
     pub fn add(&mut self, name: &'static str, detail: String, mut findings: Vec<Finding>) {
         let sound = !findings.iter().any(|finding| finding.severity == Severity::Damage);

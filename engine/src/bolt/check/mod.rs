@@ -13,7 +13,7 @@ use super::{
     meta::{Meta, MetaError},
 };
 use crate::{
-    finding::{self, Finding, Place},
+    finding::{self, Finding, Place, Severity},
     progress::Progress,
 };
 
@@ -52,6 +52,15 @@ pub fn check_sequential(db: &Db<'_>) -> Vec<Finding> {
     findings
 }
 
+/// The code of a wrong page header of a valid meta.
+pub const META_HEADER: &str = "meta-header";
+
+/// Whether `finding` keeps a server, or a restore, from using the database. bbolt's checks refuse a wrong header of a
+/// meta page; every server opens the file by its metas and writes both headers anew.
+pub fn is_obstacle(finding: &Finding) -> bool {
+    finding.severity == Severity::Damage && finding.code != META_HEADER
+}
+
 /// The two meta pages: what their headers say, and whether their metas are valid.
 ///
 /// bbolt opens a file by the metas alone and writes both headers anew in its next commits, so servers and restores
@@ -65,7 +74,7 @@ fn meta_findings(db: &Db<'_>) -> Vec<Finding> {
         let place = Place::Page(page.0);
         match (meta, db.meta_header(page)) {
             (Ok(_), Ok(())) => None,
-            (Ok(_), Err(error)) => Some(Finding::damage("meta-header", place, error.to_string())),
+            (Ok(_), Err(error)) => Some(Finding::damage(META_HEADER, place, error.to_string())),
             (Err(meta), header) => {
                 let mut message = format!(
                     "meta {slot}: {meta}; using meta {} of transaction {}: the last commit may have been cut short",
