@@ -50,6 +50,7 @@ mod inside;
 mod judge;
 mod killed;
 mod ledger;
+mod lent;
 mod limited;
 mod load;
 mod locked;
@@ -128,6 +129,7 @@ fn main() {
     histories::trials(&mut suite);
     memberships::trials(&mut suite);
     rebuilt::trials(&mut suite);
+    lent::trials(&mut suite);
     salvaged::trials(&mut suite);
     carved::trials(&mut suite);
     versions::trials(&mut suite);

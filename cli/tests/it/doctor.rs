@@ -182,15 +182,7 @@ fn two_dirs_of_a_member_vote_once_and_the_newer_counts() {
     let (n1, old) = (dir.path().join("n1"), dir.path().join("old n1's"));
     copy(&n1, &old);
     // Without its last record the copy ends at entry 18.
-    let wal = fs::read_dir(old.join("member/wal")).unwrap().map(|entry| entry.unwrap().path());
-    let wal = wal.filter(|path| path.extension().is_some_and(|end| end == "wal")).max().unwrap();
-    let listed = json_lines(&["wal", text(&wal), "-w", "json", "--from", "19"]);
-    File::options()
-        .write(true)
-        .open(&wal)
-        .unwrap()
-        .set_len(listed[0]["offset"].as_u64().unwrap())
-        .unwrap();
+    cut_before(&old, 19);
     let (exit, found) = doctor(&[&old, &n1]);
     assert_eq!((exit, found["recoverFrom"].as_str()), (Some(0), Some(text(&n1))), "{found}");
     assert_eq!((&found["quorum"]["here"], &found["quorum"]["intact"]), (&1.into(), &1.into()));
@@ -339,9 +331,105 @@ fn a_full_members_alarm_is_cleared_where_it_would_stop_the_new_cluster() {
         records.insert(vec![8, 7, 16, 1], Vec::new());
     });
     let (_, found) = doctor(&[&n1]);
+    assert_eq!(found.to_string().matches("NOSPACE of member").count(), 2, "once in each list");
+    assert!(!codes(&found).contains(&"alarm"), "told twice: {found}");
     let work = tempfile::tempdir().unwrap();
     let ran = run_next(&found, work.path());
     assert!(ran[1].ends_with("--mark-compacted --clear-alarms --compact"), "{ran:?}");
+}
+
+#[test]
+fn a_wrong_page_header_of_a_meta_keeps_no_server_from_starting() {
+    use std::os::unix::fs::FileExt as _;
+    let dir = case("quorum-committed-37");
+    let n1 = dir.path().join("n1");
+    let db = File::options().write(true).open(n1.join("member/snap/db")).unwrap();
+    // The id of page 1.
+    db.write_all_at(&[7], 4096).unwrap();
+    let (exit, found) = doctor(&[&n1]);
+    assert_eq!((exit, &found["verdict"]), (Some(1), &"recoverable".into()), "{found}");
+    assert_eq!(codes(&found).iter().filter(|code| **code == "meta-header").count(), 1, "{found}");
+    assert!(found.to_string().contains("a server starts on this file"), "{found}");
+    assert_eq!(found["quorum"]["intact"], 1);
+    let work = tempfile::tempdir().unwrap();
+    let ran = run_next(&found, work.path());
+    let snapshot = work.path().join(ran[0].rsplit(' ').next().unwrap());
+    assert_eq!(etcdsnap(&["check", text(&snapshot)]).status.code(), Some(0));
+    assert_eq!(keys(&snapshot).pop().unwrap()["key"], "azg=");
+    // A snapshot with such a header is restored, as etcdutl restores it.
+    let headers = super::facts::case("fuzz-meta-header");
+    let file = headers.path().join("p0-id7.db");
+    let (exit, found) = doctor(&[&file]);
+    assert_eq!((exit, &found["verdict"]), (Some(1), &"recoverable".into()), "{found}");
+    let ran = run_next(&found, work.path());
+    let root = work.path().join(ran[0].split(' ').nth(4).unwrap());
+    let restored = fs::read_dir(root).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(etcdsnap(&["verify", text(&restored)]).status.code(), Some(0));
+}
+
+#[test]
+fn a_db_without_a_log_is_that_of_the_member_that_is_missing() {
+    let dir = case("quorum-committed-37");
+    let member = |name: &str| dir.path().join(name);
+    let without_log = |name: &str| fs::remove_dir_all(member(name).join("member/wal")).unwrap();
+    without_log("n3");
+    let (exit, found) = doctor(&[&member("n3"), &member("n1"), &member("n2")]);
+    assert_eq!((exit, found["recoverFrom"].as_str()), (Some(1), Some(text(&member("n1")))));
+    let quorum = &found["quorum"];
+    assert_eq!((&quorum["here"], &quorum["intact"]), (&3.into(), &2.into()), "{found}");
+    assert_eq!(quorum["missingIds"], Value::Array(Vec::new()));
+    assert_eq!(
+        (&found["members"][0]["name"], &found["members"][0]["lastIndex"]),
+        (&"n3".into(), &Value::Null)
+    );
+    let why = found["next"].to_string();
+    assert!(why.contains("is the data dir of n3, and its log is lost"), "{why}");
+    // Two of them are of two members, and nothing tells which is whose.
+    without_log("n2");
+    let (exit, found) = doctor(&[&member("n3"), &member("n1"), &member("n2")]);
+    assert_eq!((exit, found["recoverFrom"].as_str()), (Some(1), Some(text(&member("n1")))));
+    assert_eq!((&found["quorum"]["here"], &found["quorum"]["intact"]), (&1.into(), &1.into()));
+    assert!(found.to_string().contains("nothing tells which member's it is"), "{found}");
+    // That of another cluster is not compared.
+    let other = case("learner-promotion-3515");
+    let stranger = other.path().join("n1");
+    fs::remove_dir_all(stranger.join("member/wal")).unwrap();
+    let (exit, found) = doctor(&[&stranger, &member("n1")]);
+    assert_eq!((exit, found["recoverFrom"].as_str()), (Some(1), Some(text(&member("n1")))));
+    assert!(codes(&found).contains(&"stranger"), "{found}");
+    assert_eq!(found["quorum"]["here"], 1);
+}
+
+#[test]
+fn a_snapshot_that_is_newer_than_the_only_dir_loses_less() {
+    let dir = case("quorum-committed-37");
+    let (n1, new) = (dir.path().join("n1"), dir.path().join("new.db"));
+    assert_eq!(
+        etcdsnap(&["save", "--data-dir", text(&n1), text(&new), "-q"]).status.code(),
+        Some(0)
+    );
+    // Without its last entries n1 is older than the snapshot.
+    cut_before(&n1, 19);
+    let (exit, found) = doctor(&[&n1, &new]);
+    assert_eq!((exit, found["recoverFrom"].as_str()), (Some(0), Some(text(&new))), "{found}");
+    assert!(codes(&found).contains(&"snapshot-newer"), "{found}");
+    let lacking = &found["lacking"][0];
+    assert_eq!((&lacking["path"], &lacking["heldBy"]), (&text(&n1).into(), &text(&new).into()));
+    assert!(found["reason"].as_str().unwrap().contains("same history"), "{found}");
+    let work = tempfile::tempdir().unwrap();
+    let ran = run_next(&found, work.path());
+    assert!(ran[0].starts_with(&format!("etcdsnap restore {}", text(&new))), "{ran:?}");
+    let restored = work.path().join(ran[0].split(' ').nth(4).unwrap()).join("n2");
+    assert_eq!(keys(&restored).pop().unwrap()["key"], "azg=");
+}
+
+/// Cuts the log of a member before its entry `index`.
+fn cut_before(data: &Path, index: u64) {
+    let wal = fs::read_dir(data.join("member/wal")).unwrap().map(|entry| entry.unwrap().path());
+    let wal = wal.filter(|path| path.extension().is_some_and(|end| end == "wal")).max().unwrap();
+    let listed = json_lines(&["wal", text(&wal), "-w", "json", "--from", &index.to_string()]);
+    let offset = listed[0]["offset"].as_u64().unwrap();
+    File::options().write(true).open(&wal).unwrap().set_len(offset).unwrap();
 }
 
 #[test]

@@ -1,14 +1,21 @@
 //! One member.
 
-use std::error::Error as _;
+use std::{
+    error::Error as _,
+    path::{Path, PathBuf},
+};
 
 use super::{Diagnosis, Verdict, Way, contents, leftovers, membership};
 use crate::{
-    bolt,
+    bolt::{
+        self,
+        check::{META_HEADER, is_obstacle},
+    },
     finding::{self, Finding, Place, Severity, counted},
     member::{DbState, Lacking, NotReplayed, Opened, ReceivedDb, WalFacts},
     replay::{Base, BootError, Error, Line, Report},
     schema::{Store, bucket},
+    snapfile::SnapfileName,
     snapshot::Verification,
     v2store,
     wal::{At, LogEnd},
@@ -104,6 +111,11 @@ impl Found {
         self.add(verdict, Finding::damage(code, Place::File, message));
     }
 
+    /// Drops what is told in other words.
+    pub(super) fn drop(&mut self, code: &str) {
+        self.findings.retain(|finding| finding.code != code);
+    }
+
     fn finish(mut self) -> Diagnosis {
         finding::sort(&mut self.findings);
         Diagnosis { verdict: self.verdict, findings: self.findings, ways: self.ways }
@@ -177,12 +189,13 @@ fn database(evidence: &Evidence<'_>, found: &mut Found) {
     };
     for finding in &verification.findings {
         let verdict = match finding.severity {
+            Severity::Damage if !is_obstacle(finding) => Verdict::Recoverable,
             Severity::Damage => Verdict::SalvageOnly,
             Severity::Warning | Severity::Note => Verdict::Healthy,
         };
         // That a db has no digest is no news.
         if finding.code != "no-trailer" {
-            found.add(verdict, finding.clone());
+            found.add(verdict, advised(finding));
         }
     }
     if found.verdict == Verdict::SalvageOnly {
@@ -192,8 +205,24 @@ fn database(evidence: &Evidence<'_>, found: &mut Found) {
         found.warn(Verdict::SalvageOnly, "hot-copy", message);
     }
     if !rebuilt {
-        found.findings.extend_from_slice(opened.file_findings());
+        for finding in opened.file_findings().iter().map(advised) {
+            if !found.findings.contains(&finding) {
+                let header = finding.code == META_HEADER;
+                let verdict = if header { Verdict::Recoverable } else { Verdict::Healthy };
+                found.add(verdict, finding);
+            }
+        }
     }
+}
+
+/// A finding with what to do, where the file is of use as it is.
+pub(super) fn advised(finding: &Finding) -> Finding {
+    let mut finding = finding.clone();
+    if finding.code == META_HEADER {
+        finding.message += ": a server starts on this file and writes the header anew with its next commits, and `save` and \
+                            `restore` write both; until then `bbolt check` and `etcdutl snapshot status` refuse the file";
+    }
+    finding
 }
 
 /// A db that is not used, because another one or the log takes its place.
@@ -281,7 +310,8 @@ fn log(opened: &Opened, found: &mut Found) {
         };
         found.note("log-only", message);
     }
-    let strangers = opened.strangers();
+    let strangers: Vec<&PathBuf> =
+        opened.strangers().iter().filter(|path| !is_own(opened, path)).collect();
     if !strangers.is_empty() {
         let paths: Vec<String> = strangers.iter().map(|path| path.display().to_string()).collect();
         let message = format!(
@@ -307,6 +337,18 @@ fn log(opened: &Opened, found: &mut Found) {
         // That entries are missing is said already.
         Some(Err(_)) | None => {}
     }
+}
+
+/// Whether a file is a snapfile that only seems to be another history's, because the log lost its end: the db contains the
+/// entry that it was written for.
+fn is_own(opened: &Opened, path: &Path) -> bool {
+    let committed = match opened.not_replayed().and_then(NotReplayed::boot) {
+        Some(BootError::LogBehind { committed, .. }) => *committed,
+        _ => return false,
+    };
+    let name = path.file_name().and_then(|name| SnapfileName::parse(name.to_str()?));
+    let last = opened.wal().and_then(|wal| wal.last_index).unwrap_or_default();
+    name.is_some_and(|name| last < name.index && name.index <= committed)
 }
 
 /// A last write that reached the disk in part.
@@ -389,6 +431,13 @@ fn replayed(opened: &Opened, report: &Report, found: &mut Found) {
             message
         };
         found.warn(Verdict::Recoverable, "snapshot-ahead", message);
+    }
+    if let Some(index) = report.without_snapfile {
+        let message = format!(
+            "no server starts: the log goes on from the raft snapshot at entry {index}, whose snapfile is missing. The db contains \
+             what came before, and the log has the rest: save and restore"
+        );
+        found.damage(Verdict::Recoverable, "wal-purged", message);
     }
     let uncommitted = report.entries_uncommitted();
     if uncommitted > 0 {

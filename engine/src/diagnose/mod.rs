@@ -50,6 +50,13 @@ pub enum Way {
     FromWal,
     /// The log up to this raft index.
     To(u64),
+    /// The db with the log in this directory, which is another member's and goes on where the db ends.
+    LogOf {
+        /// The directory.
+        wal_dir: PathBuf,
+        /// Raft index of the last good entry of a damaged log.
+        to: Option<u64>,
+    },
     /// A db that a leader sent, in place of the member's files.
     Received(PathBuf),
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use etcdsnap_engine::{
-    diagnose::cluster::{Examined, answer},
+    diagnose::cluster::{Again, Examined, answer},
     member,
 };
 
@@ -43,10 +43,11 @@ pub fn run(context: &Context, args: &args::Doctor) -> Result<Answer> {
         errors.iter().for_each(|error| context.warn(&format!("error: {error:#}")));
         return Err(last);
     }
-    let reopen = |place: usize, to: u64| -> Result<member::Opened> {
-        let path = args.paths.get(place).ok_or_else(|| anyhow!("no such path"))?;
+    let reopen = |again: &Again| -> Result<member::Opened> {
+        let path = args.paths.get(again.place).ok_or_else(|| anyhow!("no such path"))?;
         let mut reading = reading.clone();
-        reading.until.to = Some(to);
+        reading.until.to = again.to;
+        reading.wal_dir = again.wal_dir.clone().or(reading.wal_dir);
         Ok(Input::open(context, path, &reading)?.into_opened())
     };
     let judged = answer(&examined, reopen, &context.ui)?;

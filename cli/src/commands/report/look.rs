@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use etcdsnap_engine::{
     diagnose::{
         AgainstError, Verdict,
-        cluster::{Answer, Examined, answer},
+        cluster::{Again, Answer, Examined, answer},
     },
     finding::Severity,
     member::{self, Committed, Opened},
@@ -73,10 +73,11 @@ pub fn look(context: &Context, inputs: &Inputs, now: SystemTime) -> Result<Looke
     let mut attempt = 1;
     loop {
         let examined = examine(context, inputs, &mut refused)?;
-        let reopen = |place: usize, to: u64| -> Result<Opened> {
-            let path = inputs.paths.get(place).ok_or_else(|| anyhow!("no such path"))?;
+        let reopen = |again: &Again| -> Result<Opened> {
+            let path = inputs.paths.get(again.place).ok_or_else(|| anyhow!("no such path"))?;
             let mut reading = inputs.reading.clone();
-            reading.until.to = Some(to);
+            reading.until.to = again.to;
+            reading.wal_dir = again.wal_dir.clone().or(reading.wal_dir);
             Ok(Input::open(context, path, &reading)?.into_opened())
         };
         let answer = match answer(&examined, reopen, &context.ui) {

@@ -14,6 +14,9 @@ pub struct Answer {
     pub verdict: &'static str,
     /// The path to recover from; `None` where no choice is right.
     pub recover_from: Option<String>,
+    /// The path whose db takes the place of the lost one; absent where the chosen path has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub db_from: Option<String>,
     /// Why that one.
     pub reason: Option<String>,
     /// The voters; `None` where nothing tells who votes.

@@ -76,9 +76,14 @@ pub struct LogFacts {
     pub first: u64,
     /// The entries from `first` on, each index once: later entries of an index have overridden earlier ones.
     pub marks: Vec<Mark>,
+    /// The last entry that the member's sound db contains; term 0 where the db does not say. A member applies what is
+    /// committed, so that this entry is, whatever the log lost.
+    pub db: Position,
+    /// Whether there is no log, and all of this is what the db says of itself.
+    pub from_db: bool,
     /// Term of the hard state.
     pub term: u64,
-    /// Index up to which the member's own files prove that entries are committed; at most that of the last entry.
+    /// Index up to which the member's own files prove that entries are committed; at most that of `tip`.
     pub known: u64,
     /// Whether it has everything that the member wrote: no damage, no gap, nothing missing at its end.
     pub whole: bool,
@@ -91,8 +96,8 @@ pub struct LogFacts {
 }
 
 impl LogFacts {
-    /// What `log` and its snapfiles say, for a db that contains entries up to `consistent_index`.
-    pub fn of(log: &Log<'_>, snapfiles: &[ReadSnapfile], consistent_index: u64) -> Self {
+    /// What `log` and its snapfiles say, beside a sound db whose last entry is `db`.
+    pub fn of(log: &Log<'_>, snapfiles: &[ReadSnapfile], db: Position) -> Self {
         let from = Start::of(log, snapfiles);
         let start = Position { term: from.term, index: from.index };
         let (first, entries) = newest(&log.entries, start);
@@ -123,14 +128,34 @@ impl LogFacts {
         let change = change.filter(|change| change.before != conf);
         let marks: Vec<Mark> = entries.iter().map(|logged| mark(logged)).collect();
         let behind_gap = first > start.index.saturating_add(1) && !marks.is_empty();
-        let mut facts = Self { start, first, marks, conf, change, ..Self::default() };
+        let mut facts = Self { start, first, marks, db, conf, change, ..Self::default() };
         let last = facts.last().index;
-        let committed = log.hard_state.commit().max(consistent_index).max(start.index);
-        facts.term = log.hard_state.term().max(facts.last().term);
-        facts.known = committed.min(last);
+        let committed = log.hard_state.commit().max(db.index).max(start.index);
+        facts.term = log.hard_state.term().max(facts.tip().term);
+        facts.known = committed.min(facts.tip().index);
         let damaged = matches!(log.end, LogEnd::Damaged(..));
         facts.whole = !damaged && !behind_gap && committed <= last;
         facts
+    }
+
+    /// Takes the members that the db lists, where the log lost the entries that made them so. A db of 3.5 may call a
+    /// member a learner that was promoted, so that the log's word counts while both name the same members.
+    pub fn conf_by_db(&mut self, by_db: &Conf) {
+        let ids = |conf: &Conf| {
+            let mut ids = [conf.voters.as_slice(), &conf.learners].concat();
+            ids.sort_unstable();
+            ids
+        };
+        if ids(by_db) != ids(&self.conf) && !by_db.voters.is_empty() {
+            self.conf = by_db.clone();
+        }
+    }
+
+    /// What a db says whose log is gone: it stands for the entries up to its last one, which is `db`.
+    pub fn of_db(db: Position, conf: Conf) -> Self {
+        let first = db.index.saturating_add(1);
+        let (term, known) = (db.term, db.index);
+        Self { start: db, first, db, from_db: true, conf, term, known, ..Self::default() }
     }
 
     /// Where its last entry stands: what raft compares logs by.
@@ -142,6 +167,16 @@ impl LogFacts {
         }
     }
 
+    /// The last entry that the member is known to have had: that of its log, or that of its db where the log lost its end.
+    pub fn tip(&self) -> Position {
+        let last = self.last();
+        if self.db.index > last.index {
+            Position { term: self.db.term.max(last.term), index: self.db.index }
+        } else {
+            last
+        }
+    }
+
     /// The entry at `index`, when it is there.
     pub fn mark(&self, index: u64) -> Option<Mark> {
         let place = usize::try_from(index.checked_sub(self.first)?).ok()?;
@@ -150,8 +185,21 @@ impl LogFacts {
 
     /// The term of the entry at `index`, when it is known.
     pub fn term_at(&self, index: u64) -> Option<u64> {
-        let of_start = (index == self.start.index && index > 0).then_some(self.start.term);
-        self.mark(index).map(|mark| mark.term).or(of_start)
+        self.terms_at(index).filter(|(least, most)| least == most).map(|(term, _)| term)
+    }
+
+    /// The least and the greatest term that the entry at `index` can have: terms never fall from entry to entry, so that
+    /// both ends tell about what a log lost before the last entry of its db.
+    pub fn terms_at(&self, index: u64) -> Option<(u64, u64)> {
+        let at = |known: Position| known.index == index && index > 0 && known.term > 0;
+        let known = self.mark(index).map(|mark| mark.term);
+        let known = known.or(at(self.start).then_some(self.start.term));
+        if let Some(term) = known.or(at(self.db).then_some(self.db.term)) {
+            return Some((term, term));
+        }
+        let last = self.last();
+        let lost = last.index < index && index < self.db.index && self.db.term >= last.term;
+        lost.then_some((last.term, self.db.term))
     }
 
     /// Lowest index whose term is known; one behind the last when none is.
@@ -223,6 +271,10 @@ fn conf_of(membership: &Membership) -> Conf {
 pub struct StateFacts {
     /// Index of the last entry that is in it; `None` for a snapshot file.
     pub applied: Option<u64>,
+    /// Term of that entry, as the db says.
+    pub term: Option<u64>,
+    /// Index of the last entry that the db says it contains, entries of the log applied.
+    pub contained: u64,
     /// Newest revision.
     pub revision: i64,
     /// Newest revision that is known to be committed.
@@ -252,6 +304,8 @@ pub struct Facts {
     pub cluster: Option<ClusterId>,
     /// Its log.
     pub log: Option<LogFacts>,
+    /// Where its log is.
+    pub wal_dir: Option<PathBuf>,
     /// What its database holds; `None` when that cannot be read.
     pub state: Option<StateFacts>,
     /// What its files are good for on their own; `Err` says why they could not be looked at.
@@ -259,6 +313,8 @@ pub struct Facts {
     /// Whether a server starts on the files with everything they hold, and what is to be moved away first; `None`
     /// where it does not.
     pub starts: Option<Vec<PathBuf>>,
+    /// Whether it is a db without a log that lists none of the members of the others' cluster.
+    pub stranger: bool,
     /// Whether a server has the files open.
     pub running: bool,
     /// When one of its files was last written, in seconds since 1970.
@@ -281,13 +337,15 @@ impl Facts {
     /// The entry up to which its state can be saved. A state whose entry has no known term is older than any that
     /// has one.
     pub fn reach(&self) -> Option<Position> {
-        let index = self.usable()?.applied?;
+        let state = self.usable()?;
+        let index = state.applied?;
         let term = self.log.as_ref().and_then(|log| {
-            // A db may reach further than a damaged log: the leader of its last entry is no older than that of the log.
+            // A db may reach further than its log: the leader of its last entry is no older than that of the log's.
             let last = log.last();
-            log.term_at(index).or((index > last.index).then_some(last.term))
+            let behind = || state.term.unwrap_or_default().max(last.term);
+            log.term_at(index).or_else(|| (index > last.index).then(behind))
         });
-        let term = term.unwrap_or_default();
+        let term = term.or(state.term).unwrap_or_default();
         Some(Position { term, index })
     }
 

@@ -1,5 +1,7 @@
 //! Whether logs tell one history, and up to which entry.
 
+use std::ops::RangeInclusive;
+
 use super::facts::{Facts, LogFacts, StateFacts};
 
 /// How two logs stand to each other.
@@ -28,7 +30,7 @@ pub fn relate(a: &Facts, b: &Facts) -> Option<Relation> {
     if let Some(at) = parting(log_a, log_b, committed) {
         return Some(Relation::Split { at: Some(at) });
     }
-    let overlap = log_a.lowest().max(log_b.lowest())..=log_a.last().index.min(log_b.last().index);
+    let overlap = log_a.lowest().max(log_b.lowest())..=log_a.tip().index.min(log_b.tip().index);
     if overlap.is_empty() {
         // What the longer log has dropped was committed, and so was what the shorter knows to be.
         let same = plausible(a.state.as_ref(), b.state.as_ref()) && origins(log_a, log_b);
@@ -42,25 +44,55 @@ pub fn relate(a: &Facts, b: &Facts) -> Option<Relation> {
     }
     let agrees =
         |index: &u64| log_a.term_at(*index).is_some_and(|term| log_b.term_at(*index) == Some(term));
+    let differs = |index: &u64| differ(log_a, log_b, *index);
     let (lowest, last) = (*overlap.start(), *overlap.end());
-    Some(match overlap.rev().find(agrees) {
-        Some(to) => Relation::Same { to, differ_from: (to < last).then(|| to.saturating_add(1)) },
-        None => Relation::Same { to: committed, differ_from: Some(lowest) },
+    let known = known(log_a, log_b, overlap);
+    Some(match known.iter().copied().rev().find(agrees) {
+        Some(to) => {
+            let differ_from = known.into_iter().find(|index| *index > to && differs(index));
+            Relation::Same { to, differ_from }
+        }
+        None if known.iter().any(differs) => {
+            Relation::Same { to: committed, differ_from: Some(lowest) }
+        }
+        // A db of 3.4 tells no term, and nothing else is common to both.
+        None => Relation::Same { to: last, differ_from: None },
     })
+}
+
+/// The indexes within `overlap` at which one of two logs tells something, ascending.
+fn known(a: &LogFacts, b: &LogFacts, overlap: RangeInclusive<u64>) -> Vec<u64> {
+    let of = |log: &LogFacts| {
+        let (first, behind) = (log.first, log.first.saturating_add(log.marks.len() as u64));
+        let entries = first.max(*overlap.start())..behind.min(overlap.end().saturating_add(1));
+        entries.chain([log.start.index, log.db.index])
+    };
+    let mut known: Vec<u64> = of(a).chain(of(b)).filter(|index| overlap.contains(index)).collect();
+    known.sort_unstable();
+    known.dedup();
+    known
+}
+
+/// Whether both logs have an entry at `index`, and not the same.
+fn differ(a: &LogFacts, b: &LogFacts, index: u64) -> bool {
+    let both = a.terms_at(index).zip(b.terms_at(index));
+    both.is_some_and(|((least, most), (from, to))| most < from || to < least)
 }
 
 /// The lowest index at which both logs have committed entries that differ, or entries of one term that do.
 fn parting(a: &LogFacts, b: &LogFacts, committed: u64) -> Option<u64> {
     let lowest = a.lowest().max(b.lowest());
-    let last = a.last().index.min(b.last().index);
+    let last = a.tip().index.min(b.tip().index);
     let mut differing = None;
-    for index in lowest..=last {
-        let (Some(term_a), Some(term_b)) = (a.term_at(index), b.term_at(index)) else { continue };
-        if term_a != term_b {
+    for index in known(a, b, lowest..=last) {
+        if differ(a, b, index) {
             differing = differing.or(Some(index));
             if index <= committed {
                 return differing;
             }
+            continue;
+        }
+        if a.term_at(index).is_none() || a.term_at(index) != b.term_at(index) {
             continue;
         }
         match (a.mark(index), b.mark(index)) {

@@ -4,6 +4,7 @@ use super::{
     answer::{Answer, DifferenceAnswer, Key, LackingAnswer, MemberAnswer, QuorumAnswer},
     contents::{Contents, Differing, Held},
     facts::{Facts, LogFacts},
+    roster::Roster,
     steps,
     survey::{Alone, Discount, Kinship, Quorum, Role, Survey},
 };
@@ -18,6 +19,8 @@ use crate::{
 pub struct FileStanding {
     /// Its place.
     pub place: usize,
+    /// Place of the path whose state it is compared with.
+    pub beside: usize,
     /// What it holds behind the newest revision of the chosen state.
     pub ahead: Option<Held>,
     /// What the chosen state holds behind its newest revision.
@@ -37,6 +40,8 @@ pub struct Gathered<'g> {
     pub contents: &'g Contents,
     /// What the paths of [`Survey::alone`] hold alone.
     pub alone: &'g [(Alone, Held)],
+    /// Where the log of the chosen path is applied to another path's db, what is known of both together.
+    pub paired: Option<&'g Facts>,
     /// How snapshot files stand to the chosen state.
     pub files: &'g [FileStanding],
 }
@@ -53,7 +58,7 @@ impl Gathered<'_> {
     }
 
     pub(super) fn chosen(&self) -> Option<&Facts> {
-        self.facts.get(self.survey.chosen?)
+        self.paired.or(self.facts.get(self.survey.chosen?))
     }
 
     /// Whether the chosen state holds everything that was ever acknowledged.
@@ -113,6 +118,7 @@ pub fn judge(gathered: &Gathered<'_>) -> Answer {
     Answer {
         verdict: verdict(gathered).as_str(),
         recover_from: gathered.survey.chosen.map(|chosen| gathered.path(chosen)),
+        db_from: gathered.survey.pair.map(|pair| gathered.path(pair.db)),
         reason: reason(gathered),
         quorum: gathered.survey.quorum.as_ref().map(quorum),
         findings: found,
@@ -152,12 +158,37 @@ fn verdict(gathered: &Gathered<'_>) -> Verdict {
 fn reason(gathered: &Gathered<'_>) -> Option<String> {
     let chosen = gathered.chosen()?;
     if chosen.is_file {
-        return Some("of what is sound it has the newest revision".to_owned());
+        let beside = gathered.files.iter().find(|file| Some(file.place) == gathered.survey.chosen);
+        let more = beside.and_then(|file| Some((file.ahead.as_ref()?, gathered.path(file.beside))));
+        return Some(match more {
+            Some((ahead, dir)) => format!(
+                "it is of the same history as {dir}, and has {} more",
+                counted(ahead.entries, "revision", "revisions")
+            ),
+            None => "of what is sound it has the newest revision".to_owned(),
+        });
     }
     if gathered.facts.len() == 1 {
         return None;
     }
     let position = chosen.reach()?;
+    if let Some(pair) = gathered.survey.pair {
+        return Some(format!(
+            "its log is the most up-to-date: it ends with entry {} of term {}; its db is lost, and the log goes on where the \
+             db of {} ends",
+            position.index,
+            position.term,
+            gathered.path(pair.db)
+        ));
+    }
+    let by_db =
+        chosen.log.as_ref().is_none_or(|log| log.last().index < position.index || log.from_db);
+    if by_db {
+        return Some(format!(
+            "its db contains every entry up to {}, which were committed, and no log here goes on from there",
+            position.index
+        ));
+    }
     Some(format!(
         "its log is the most up-to-date: it ends with entry {} of term {}",
         position.index, position.term
@@ -279,6 +310,24 @@ fn each(gathered: &Gathered<'_>, found: &mut Vec<Finding>) {
             let message = format!("{path} cannot be looked at: {problem}");
             found.push(Finding::damage("unreadable", Place::File, message));
         }
+        if one.stranger {
+            let message = format!(
+                "{path} has no log, and its db lists none of the members of the other paths: it is of another cluster, and is \
+                 not compared"
+            );
+            found.push(Finding::damage("stranger", Place::File, message));
+        } else if one.log.as_ref().is_some_and(|log| log.from_db) && gathered.facts.len() > 1 {
+            let whose = match one.member {
+                Some(id) => format!(
+                    "of the members that its db lists only {} has no other dir here, so that it is that member's, or a copy \
+                     of another's db",
+                    Roster::new(gathered).shown(id)
+                ),
+                None => "nothing tells which member's it is".to_owned(),
+            };
+            let message = format!("{path} has no log: {whose}");
+            found.push(Finding::note("db-only", Place::File, message));
+        }
         let member = one.member.map(|id| id.to_string()).unwrap_or_default();
         match standing.discount {
             Some(Discount::Older(newer)) if gathered.survey.kinship == Kinship::One => {
@@ -378,9 +427,7 @@ fn is_overruled(gathered: &Gathered<'_>, alone: &Alone) -> bool {
 
 fn files(gathered: &Gathered<'_>, found: &mut Vec<Finding>) {
     for file in gathered.files {
-        let path = gathered.path(file.place);
-        let chosen = gathered.survey.chosen.filter(|chosen| *chosen != file.place);
-        let Some(chosen) = chosen.map(|chosen| gathered.path(chosen)) else { continue };
+        let (path, chosen) = (gathered.path(file.place), gathered.path(file.beside));
         let held = |held: &Held| {
             format!(
                 "{}: {}{}",
@@ -452,8 +499,8 @@ fn members(gathered: &Gathered<'_>) -> Vec<MemberAnswer> {
             counts: standing.counts(),
             revision: one.state.as_ref().map(|state| state.revision),
             keys: one.state.as_ref().and_then(|state| state.keys),
-            last_index: log.map(|log| log.last().index),
-            last_term: log.map(|log| log.last().term),
+            last_index: log.filter(|log| !log.from_db).map(|log| log.last().index),
+            last_term: log.filter(|log| !log.from_db).map(|log| log.last().term),
             known_index: known,
             entries_uncommitted: one.state.as_ref().map(|state| state.entries_uncommitted),
             revision_committed: one.state.as_ref().and_then(|state| state.revision_committed),
@@ -505,10 +552,9 @@ fn lacking(gathered: &Gathered<'_>) -> Vec<LackingAnswer> {
             keys: keys(&held.keys),
         });
     }
-    let chosen = gathered.survey.chosen;
     let revision = |place: usize| Some(gathered.facts.get(place)?.state.as_ref()?.revision);
     for file in gathered.files {
-        let Some(chosen) = chosen else { continue };
+        let chosen = file.beside;
         let sides = [(&file.ahead, file.place, chosen), (&file.behind, chosen, file.place)];
         for (held, by, path) in sides {
             let Some(held) = held else { continue };

@@ -31,6 +31,7 @@ fn member(id: u64, terms: &[u64], known: u64, scheme: &str) -> Facts {
             conf: Conf { voters: vec![1, 2, 3], learners: Vec::new() },
             ..LogFacts::default()
         }),
+        wal_dir: Some("wal".into()),
         state: Some(StateFacts {
             applied: Some(last),
             revision: last as i64,
@@ -43,6 +44,7 @@ fn member(id: u64, terms: &[u64], known: u64, scheme: &str) -> Facts {
             ways: vec![Way::Plain],
         }),
         starts: Some(Vec::new()),
+        stranger: false,
         running: false,
         modified: None,
     }
@@ -51,7 +53,14 @@ fn member(id: u64, terms: &[u64], known: u64, scheme: &str) -> Facts {
 fn answer(facts: &[Facts]) -> Answer {
     let survey = Survey::new(facts);
     let contents = Contents::default();
-    judge(&Gathered { facts, survey: &survey, contents: &contents, alone: &[], files: &[] })
+    judge(&Gathered {
+        facts,
+        survey: &survey,
+        contents: &contents,
+        alone: &[],
+        paired: None,
+        files: &[],
+    })
 }
 
 fn codes(answer: &Answer) -> Vec<&str> {

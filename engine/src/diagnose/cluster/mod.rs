@@ -19,6 +19,7 @@ mod history;
 mod judge;
 #[cfg(test)]
 mod judged;
+mod pair;
 mod recover;
 mod replace;
 mod roster;
@@ -33,4 +34,7 @@ pub use facts::{Conf, Facts, LastChange, LogFacts, Mark, Position, StateFacts};
 pub use gather::{Examined, answer};
 pub use history::{Relation, relate};
 pub use judge::{FileStanding, Gathered, judge};
-pub use survey::{Alone, Comparable, Discount, Kinship, Parting, Quorum, Role, Standing, Survey};
+pub use pair::{Again, Pair};
+pub use survey::{
+    Alone, Comparable, Discount, Floor, Kinship, Parting, Quorum, Role, Standing, Survey,
+};

@@ -50,7 +50,7 @@ pub(super) fn recover(
         words.push(chosen.path.clone());
         let ways = chosen.judged.as_ref().map(|judged| judged.ways.as_slice()).unwrap_or_default();
         let saved = |way: Option<&Way>, out: &PathBuf| {
-            let flags = way.into_iter().flat_map(flags).map(PathBuf::from);
+            let flags = way.into_iter().flat_map(flags);
             shell::line(words.iter().cloned().chain(flags).chain([out.clone()]))
         };
         steps.push(step(why, saved(ways.first(), &out)));
@@ -112,18 +112,24 @@ fn what(way: &Way) -> &'static str {
         Way::Plain | Way::Received(_) => "what the db holds",
         Way::NoWal => "what the db alone holds",
         Way::FromWal => "what the log alone holds",
+        Way::LogOf { .. } => "what the db holds with that log",
         Way::To(_) => "what is good in the log",
     }
 }
 
 /// What makes `save` read files in a way.
-fn flags(way: &Way) -> Vec<String> {
+fn flags(way: &Way) -> Vec<PathBuf> {
     match way {
         // A db that a leader sent is named itself.
         Way::Plain | Way::Received(_) => Vec::new(),
-        Way::NoWal => vec!["--no-wal".to_owned()],
-        Way::FromWal => vec!["--from-wal".to_owned()],
-        Way::To(index) => vec!["--to".to_owned(), index.to_string()],
+        Way::NoWal => vec!["--no-wal".into()],
+        Way::FromWal => vec!["--from-wal".into()],
+        Way::To(index) => vec!["--to".into(), index.to_string().into()],
+        Way::LogOf { wal_dir, to } => {
+            let mut words = vec!["--wal-dir".into(), wal_dir.clone()];
+            words.extend(to.iter().flat_map(|to| ["--to".into(), to.to_string().into()]));
+            words
+        }
     }
 }
 

@@ -86,6 +86,9 @@ pub(super) fn replace(gathered: &Gathered<'_>, quorum: &Quorum, steps: &mut Vec<
             Some(_) if wrong.contains(&id) => {
                 format!("{shown} holds other contents than most members")
             }
+            Some(one) if one.log.as_ref().is_some_and(|log| log.from_db) => {
+                format!("{} is the data dir of {shown}, and its log is lost", one.path.display())
+            }
             Some(_) => format!("the data dir of {shown} is damaged"),
         };
         steps.push(step(

@@ -308,7 +308,7 @@ impl Raft {
             whole: true,
             conf: self.conf(node, node.log.len()),
             change: at.map(|at| LastChange { index: at as u64 + 1, before: self.conf(node, at) }),
-            restored: None,
+            ..LogFacts::default()
         };
         let last = node.log.len() as u64;
         facts(node.id, log, last)
@@ -322,6 +322,7 @@ fn facts(id: u64, log: LogFacts, applied: u64) -> Facts {
         member: Some(MemberId(id)),
         cluster: Some(ClusterId(1)),
         log: Some(log),
+        wal_dir: Some("wal".into()),
         state: Some(StateFacts {
             applied: Some(applied),
             revision: applied as i64,
@@ -334,6 +335,7 @@ fn facts(id: u64, log: LogFacts, applied: u64) -> Facts {
             ways: vec![crate::diagnose::Way::Plain],
         }),
         starts: Some(Vec::new()),
+        stranger: false,
         running: false,
         modified: None,
     }
@@ -601,4 +603,81 @@ fn logs_of_one_history_have_one_relation_in_both_directions() {
             }
         }
     }
+}
+
+/// What a power cut leaves of `node`: its db, and its log without the last `lost` entries.
+fn cut(raft: &Raft, node: &Node, db: usize, lost: usize) -> (Node, Facts) {
+    let mut torn = node.clone();
+    let kept = node.log.len().saturating_sub(lost).max(node.start);
+    torn.log.truncate(kept);
+    torn.written = torn.written.min(kept);
+    torn.commit = torn.written;
+    let mut left = raft.facts(&torn);
+    let position = |at: usize| Position {
+        term: at.checked_sub(1).map_or(0, |at| node.log[at].term),
+        index: at as u64,
+    };
+    let log = left.log.as_mut().unwrap();
+    log.db = position(db);
+    log.known = log.known.max(db as u64);
+    if db > kept {
+        // The db has what the log lost.
+        log.whole = false;
+        left.starts = None;
+        let state = left.state.as_mut().unwrap();
+        (state.applied, state.revision) = (Some(db as u64), db as i64);
+        state.term = Some(log.db.term);
+        left.judged = Ok(Diagnosis {
+            verdict: Verdict::RecoverableWithLoss,
+            findings: Vec::new(),
+            ways: vec![crate::diagnose::Way::NoWal],
+        });
+        torn.log = node.log[..db].to_vec();
+    }
+    (torn, left)
+}
+
+#[test]
+fn a_db_that_is_ahead_of_its_log_proves_what_was_committed() {
+    let (mut ahead, mut ranked, mut diverged) = (0, 0, 0);
+    for seed in 0..5000 {
+        let mut raft = history(3, 0, 40 + seed as usize % 160, 6_000_000 + seed);
+        let places = given(&mut raft);
+        if places.is_empty() {
+            continue;
+        }
+        let mut torn = Vec::new();
+        for place in places {
+            let node = raft.nodes[place].clone();
+            let db = raft.rng.usize(node.start..=node.commit.max(node.start));
+            let lost = if raft.rng.bool() { raft.rng.usize(..8) } else { 0 };
+            torn.push(cut(&raft, &node, db, lost));
+        }
+        let gathered: Vec<Facts> = torn.iter().map(|(_, facts)| facts.clone()).collect();
+        let survey = Survey::new(&gathered);
+        assert_eq!(survey.kinship, Kinship::One, "seed {seed}: {gathered:#?}");
+        let chosen = &torn[survey.chosen.unwrap()].0;
+        let is_ahead = |one: &Facts| one.log.as_ref().is_some_and(|log| log.tip() > log.last());
+        ahead += usize::from(gathered.iter().any(is_ahead));
+        // By the ends of the logs alone another one would be chosen, and not have what a db proves.
+        let by_log = torn.iter().max_by_key(|(_, one)| one.log.as_ref().map(LogFacts::last));
+        let floor = survey.floor.index as usize;
+        ranked += usize::from(by_log.is_some_and(|(node, _)| node.log.len() < floor));
+        assert!(chosen.log.len() >= floor, "seed {seed}: {gathered:#?}");
+        for (place, (held, facts)) in torn.iter().enumerate() {
+            let kept = held.log.iter().zip(&chosen.log).take_while(|(a, b)| a == b).count();
+            let mut lost = (kept..held.log.len())
+                .filter(|at| raft.acked.contains(&(at + 1, held.log[*at].data)))
+                .peekable();
+            if lost.peek().is_none() {
+                continue;
+            }
+            // Only where the log lost the later term that committed them, and no db proves it.
+            diverged += 1;
+            let floor = facts.log.as_ref().unwrap().known as usize;
+            assert!(lost.all(|at| at >= floor), "seed {seed}: {gathered:#?}");
+            assert!(survey.standings[place].overruled.is_some(), "seed {seed}: {gathered:#?}");
+        }
+    }
+    assert!(ahead > 500 && ranked > 20 && diverged < 20, "{ahead} {ranked} {diverged}");
 }

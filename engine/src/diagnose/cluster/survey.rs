@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{
     contents::Contents,
-    facts::{Conf, Facts, LogFacts},
+    facts::{Conf, Facts, LogFacts, Position},
     history::{Relation, relate},
+    pair::Pair,
 };
 use crate::{
     diagnose::{Verdict, Way},
@@ -133,15 +134,53 @@ pub struct Quorum {
     pub committed: u64,
 }
 
+/// What is known to be committed: all entries up to an index, as one path has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Floor {
+    /// Place of a path that proves it.
+    pub place: usize,
+    /// The index.
+    pub index: u64,
+}
+
+impl Floor {
+    /// The highest that a path proves. A db proves what it contains, because only committed entries are applied; its log
+    /// may have lost them since.
+    fn of(facts: &[Facts]) -> Self {
+        let proven = |(place, one): (usize, &Facts)| {
+            let index = one.log.as_ref()?.committed(one.member);
+            Some(Self { place, index })
+        };
+        let proven = facts.iter().enumerate().filter_map(proven);
+        proven.rev().max_by_key(|floor| floor.index).unwrap_or_default()
+    }
+
+    /// Whether what the path at `place` has up to `reach` includes all of this.
+    pub(super) fn is_under(self, facts: &[Facts], place: usize, reach: u64) -> bool {
+        let related = || relate(facts.get(self.place)?, facts.get(place)?);
+        let differs = || match related() {
+            Some(Relation::Same { differ_from, .. }) => {
+                differ_from.is_some_and(|from| from <= self.index)
+            }
+            Some(Relation::Split { .. }) | None => true,
+        };
+        reach >= self.index && (place == self.place || !differs())
+    }
+}
+
 /// What raft makes of the logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
+    /// What is known to be committed.
+    pub floor: Floor,
     /// What the paths are to each other.
     pub kinship: Kinship,
     /// The voters; `None` where no log tells.
     pub quorum: Option<Quorum>,
     /// The path with the most up-to-date log that can be saved; `None` where there is no choice.
     pub chosen: Option<usize>,
+    /// Where the chosen path's db is lost, the path whose db takes its place.
+    pub pair: Option<Pair>,
     /// The path with the most up-to-date log, which may be of a dir whose db is lost.
     pub newest_log: Option<usize>,
     /// How each path stands.
@@ -155,9 +194,11 @@ impl Survey {
     pub fn new(facts: &[Facts]) -> Self {
         let kinship = kinship(facts);
         let mut survey = Self {
+            floor: Floor::default(),
             kinship,
             quorum: None,
             chosen: None,
+            pair: None,
             newest_log: None,
             standings: vec![Standing::unknown(); facts.len()],
             undecided: false,
@@ -170,8 +211,15 @@ impl Survey {
 
     fn weigh(&mut self, facts: &[Facts]) {
         discount(facts, &mut self.standings);
-        let positions = |place: &usize| facts.get(*place)?.log.as_ref().map(LogFacts::last);
-        let by_log = (0..facts.len()).filter(|place| positions(place).is_some());
+        self.floor = Floor::of(facts);
+        let positions = |place: &usize| {
+            let log = facts.get(*place)?.log.as_ref()?;
+            let floored = self.floor.is_under(facts, *place, log.tip().index);
+            Some((floored, log.tip()))
+        };
+        // A db alone tells who votes where a log does, too: without one it is a snapshot of anybody's.
+        let any = facts.iter().any(|one| one.log.as_ref().is_some_and(|log| !log.from_db));
+        let by_log = (0..facts.len()).filter(|place| any && positions(place).is_some());
         // Of equals the first named.
         self.newest_log = by_log.rev().max_by_key(positions);
         if let Some(log) = self.newest_log.and_then(|newest| facts.get(newest)?.log.as_ref()) {
@@ -184,10 +232,12 @@ impl Survey {
     /// Chooses the most up-to-date of the paths that `allowed` takes, and says how the others stand to it.
     pub fn choose(&mut self, facts: &[Facts], allowed: impl Fn(usize) -> bool) {
         let complete = self.quorum.as_ref().is_some_and(|quorum| quorum.complete);
-        let standings = &self.standings;
+        let (standings, floor) = (&self.standings, self.floor);
         let rank = |place: &usize| {
             let one = facts.get(*place)?;
             let position = one.reach()?;
+            // What is known to be committed comes before raft's comparison, which rests on logs that lost nothing.
+            let floored = floor.is_under(facts, *place, position.index);
             let whole = one.log.as_ref().is_some_and(|log| log.whole);
             let discount = standings.get(*place).and_then(|standing| standing.discount);
             let trusted = !matches!(discount, Some(Discount::RolledBack | Discount::Older(_)));
@@ -195,18 +245,41 @@ impl Survey {
             let whole_first = if complete { whole } else { false };
             let verdict = std::cmp::Reverse(one.verdict().max(Some(Verdict::Recoverable)));
             let plain = one.judged.as_ref().is_ok_and(|is| is.ways.first() == Some(&Way::Plain));
-            Some((whole_first, position, trusted, whole, plain, verdict))
+            Some((floored, whole_first, position, trusted, whole, plain, verdict))
         };
         let usable = (0..facts.len()).filter(|place| allowed(*place) && rank(place).is_some());
         self.chosen = usable.rev().max_by_key(rank);
-        let Some(place) = self.chosen else { return };
+        let reach = self.chosen.and_then(|place| Some((place, facts.get(place)?.reach()?)));
+        if let Some((place, reach)) = reach {
+            self.stand(facts, place, reach);
+        }
+    }
+
+    /// Takes the log of a path whose db is lost, and the db of another one.
+    pub fn take(&mut self, facts: &[Facts], pair: Pair) {
+        let log = facts.get(pair.log).and_then(|one| one.log.as_ref());
+        let Some(last) = log.map(LogFacts::last) else { return };
+        self.chosen = Some(pair.log);
+        self.pair = Some(pair);
+        self.stand(facts, pair.log, last);
+    }
+
+    /// Takes a snapshot file that holds more of the same history than the chosen path.
+    pub fn take_file(&mut self, place: usize) {
+        self.chosen = Some(place);
+        self.pair = None;
+    }
+
+    /// Says how the paths stand to the one at `place`, whose state includes entries up to `own`.
+    fn stand(&mut self, facts: &[Facts], place: usize, own: Position) {
         let Some(chosen) = facts.get(place) else { return };
         for (number, (one, standing)) in facts.iter().zip(&mut self.standings).enumerate() {
             let Some(Relation::Same { to, differ_from }) = relate(chosen, one) else { continue };
-            let (Some(own), Some(log)) = (chosen.reach(), one.log.as_ref()) else { continue };
+            let Some(log) = one.log.as_ref() else { continue };
             let last = log.last().index;
             standing.agrees_to = Some(to);
-            standing.overruled = differ_from.filter(|_| own > log.last()).map(|from| (from, last));
+            let overruled = differ_from.filter(|from| own > log.last() && *from <= last);
+            standing.overruled = overruled.map(|from| (from, last));
             let behind = if number == place { 0 } else { own.index.saturating_sub(to) };
             standing.behind = Some(behind);
         }
@@ -243,9 +316,14 @@ impl Survey {
         }
     }
 
+    /// Whether no choice is right, because the paths contradict each other.
+    pub fn is_contradictory(&self) -> bool {
+        self.kinship != Kinship::One || self.undecided
+    }
+
     /// Whether a snapshot file may be chosen: no member's dir is, and not because members contradict each other.
     pub fn takes_file(&self) -> bool {
-        self.chosen.is_none() && self.kinship == Kinship::One && !self.undecided
+        self.chosen.is_none() && !self.is_contradictory()
     }
 
     /// Entries that one path holds and another lacks: of two histories those since they parted, of one history those
@@ -267,7 +345,11 @@ impl Survey {
             }
         }
         let Some(chosen) = self.chosen else { return alone };
-        let Some(reach) = facts.get(chosen).and_then(Facts::reach) else { return alone };
+        let reach = match self.pair {
+            Some(pair) => facts.get(pair.log).and_then(|one| one.log.as_ref()).map(LogFacts::last),
+            None => facts.get(chosen).and_then(Facts::reach),
+        };
+        let Some(reach) = reach else { return alone };
         for (place, standing) in self.standings.iter().enumerate() {
             if let Some(to) = standing.agrees_to {
                 add(place, chosen, to.min(reach.index).saturating_add(1));
@@ -297,7 +379,7 @@ impl Survey {
             committed,
             ..Quorum::default()
         };
-        self.roll_back(facts, log, committed);
+        self.roll_back(facts, log);
         let voters: Vec<MemberId> = quorum.conf.voters.iter().map(|id| MemberId(*id)).collect();
         let dirs = |id: &MemberId| {
             let id = *id;
@@ -340,26 +422,34 @@ impl Survey {
 
     /// Finds members that lack entries of which somebody knows that they are committed, where too few others can have
     /// made them so: their files are an older copy, or lost their end.
-    fn roll_back(&mut self, facts: &[Facts], log: &LogFacts, committed: u64) {
+    fn roll_back(&mut self, facts: &[Facts], log: &LogFacts) {
+        let floor = self.floor;
         // A change of membership takes effect when its entry is applied: entries behind it can have been committed by
         // those who voted before.
         let before = log.change.as_ref().map(|change| &change.before);
-        let lacks = |one: &Facts, standing: &Standing, conf: &Conf| {
+        let short: Vec<bool> = (0..facts.len())
+            .map(|place| {
+                let log = facts.get(place).and_then(|one| one.log.as_ref());
+                log.is_some_and(|log| !floor.is_under(facts, place, log.last().index))
+            })
+            .collect();
+        let lacks = |place: usize, one: &Facts, standing: &Standing, conf: &Conf| {
             let voter = one.member.is_some_and(|id| conf.voters.contains(&id.0));
-            let short = one.log.as_ref().is_some_and(|log| log.last().index < committed);
+            let short = short.get(place).is_some_and(|short| *short);
             voter && standing.discount.is_none() && short
         };
         let impossible = |conf: &Conf| {
-            let paths = facts.iter().zip(&self.standings);
-            let lacking = paths.filter(|(one, standing)| lacks(one, standing, conf)).count();
-            conf.voters.len().saturating_sub(lacking) < conf.majority()
+            let paths = facts.iter().zip(&self.standings).enumerate();
+            let lacking =
+                paths.filter(|(place, (one, standing))| lacks(*place, one, standing, conf));
+            conf.voters.len().saturating_sub(lacking.count()) < conf.majority()
         };
         let conf = &log.conf;
         if conf.voters.is_empty() || !impossible(conf) || !before.is_none_or(impossible) {
             return;
         }
-        for (one, standing) in facts.iter().zip(&mut self.standings) {
-            if lacks(one, standing, conf) {
+        for (place, (one, standing)) in facts.iter().zip(&mut self.standings).enumerate() {
+            if lacks(place, one, standing, conf) {
                 standing.discount = Some(Discount::RolledBack);
             }
         }
@@ -429,7 +519,7 @@ fn discount(facts: &[Facts], standings: &mut [Standing]) {
     let age = |one: &Facts| {
         let log = one.log.as_ref()?;
         let applied = one.state.as_ref().and_then(|state| state.applied);
-        Some((log.term, log.last(), log.known, applied))
+        Some((log.term.max(log.tip().term), log.tip(), log.known, applied))
     };
     for (place, one) in facts.iter().enumerate() {
         let Some(standing) = standings.get_mut(place) else { continue };
