@@ -96,7 +96,11 @@ impl Input {
     }
 
     /// An error of the database with the file's name, and what the file is instead when that is known.
-    pub fn explain(&self, error: bolt::Error) -> anyhow::Error {
+    pub fn explain(&self, error: impl Into<bolt::ReadError>) -> anyhow::Error {
+        let error = match error.into() {
+            bolt::ReadError::Bolt(error) => error,
+            other => return other.into(),
+        };
         let path = self.located().db.display();
         let foreign = match error {
             bolt::Error::NotBolt { .. } | bolt::Error::TooSmall { .. } => {
@@ -123,7 +127,7 @@ impl Input {
     pub fn named(&self, error: mvcc::Error) -> anyhow::Error {
         let path = self.located().path.display();
         match &error {
-            mvcc::Error::Bolt(bolt::Error::Interrupted) => error.into(),
+            mvcc::Error::Interrupted(interrupted) => (*interrupted).into(),
             _ if error.is_damage() => anyhow::Error::new(error)
                 .context(format!("{path}: see `etcdsnap verify`; {SALVAGE}")),
             _ => anyhow::Error::new(error).context(path.to_string()),

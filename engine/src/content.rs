@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::{
-    bolt::{self, Bucket, Db, Leaf, walk::Subtree},
+    bolt::{self, Bucket, Db, Leaf, ReadError, walk::Subtree},
     crc32c::Crc32c,
     progress::Progress,
 };
@@ -11,8 +11,8 @@ use crate::{
 /// etcd's status hash and the number of pairs in all buckets. Nothing is left out of the hash.
 ///
 /// # Errors
-/// When a page is damaged.
-pub fn status_hash(db: &Db<'_>, progress: &dyn Progress) -> Result<(u32, u64), bolt::Error> {
+/// When a page is damaged, and when the caller stopped the operation.
+pub fn status_hash(db: &Db<'_>, progress: &dyn Progress) -> Result<(u32, u64), ReadError> {
     let mut sum = Sum::default();
     for item in db.root().items() {
         let item = item?;
@@ -28,7 +28,7 @@ pub(crate) fn bucket_sum(
     name: &[u8],
     bucket: &Bucket<'_>,
     progress: &dyn Progress,
-) -> Result<Sum, bolt::Error> {
+) -> Result<Sum, ReadError> {
     let mut sum = Sum::default();
     sum.crc.update(name);
     let parts = bucket.subtrees(rayon::current_num_threads() * 64);
@@ -85,13 +85,11 @@ impl Sum {
     }
 }
 
-fn sum_of(part: &Subtree<'_>, progress: &dyn Progress) -> Result<Sum, bolt::Error> {
+fn sum_of(part: &Subtree<'_>, progress: &dyn Progress) -> Result<Sum, ReadError> {
     let (mut sum, mut done) = (Sum::default(), 0);
     for leaf in part.leaves() {
         let leaf = leaf?;
-        if progress.interrupted() {
-            return Err(bolt::Error::Interrupted);
-        }
+        progress.go_on()?;
         sum.add_leaf(&leaf)?;
         done += leaf.len_bytes();
     }

@@ -1,10 +1,10 @@
-//! How long work reports how far it is, and how it is told to stop.
+//! Progress reports and cancellation of long operations.
 
 use std::path::Path;
 
-/// Told about the advance of a long call; asked whether to go on.
+/// Receives the progress of a long operation, and cancels it.
 ///
-/// All methods are called from several threads.
+/// Several threads call all methods.
 pub trait Progress: Sync {
     /// A stage begins that will handle `total_bytes`.
     fn begin(&self, stage: &'static str, total_bytes: u64);
@@ -12,20 +12,33 @@ pub trait Progress: Sync {
     fn advance(&self, bytes: u64);
     /// `step` is about to change what stands at `path`.
     fn step(&self, _step: Step, _path: &Path) {}
-    /// Whether the caller wants the work to stop; it then ends in the room's `Interrupted` error.
+    /// Whether the caller wants the operation to stop. The operation then ends in [`Interrupted`].
     fn interrupted(&self) -> bool;
+
+    /// Ends an operation that the caller wants to stop.
+    ///
+    /// # Errors
+    /// [`Interrupted`] once [`Progress::interrupted`] says so.
+    fn go_on(&self) -> Result<(), Interrupted> {
+        if self.interrupted() { Err(Interrupted) } else { Ok(()) }
+    }
 }
 
-/// What changes a directory tree, in the order in which it is done for a thing.
+/// The caller stopped the operation. No result of it may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
+/// A change of a directory tree, in the order in which an operation makes them for one file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A file or directory is made.
+    /// Creates a file or directory.
     Create,
-    /// A file gets its content.
+    /// Writes the content of a file.
     Write,
-    /// What was written is made durable.
+    /// Syncs what was written to the disk.
     Sync,
-    /// A finished thing gets its name.
+    /// Renames a finished file or directory to its final name.
     Rename,
 }
 

@@ -23,7 +23,7 @@ struct Json<'a> {
 pub fn run(context: &Context, args: &File) -> Result<Answer> {
     let reading = Reading { no_wal: true, any_program: true, ..Reading::default() };
     let findings = ask(context, &args.path, &reading, |input| {
-        bolt::check::check(&input.db()?, &context.ui).map_err(|error| input.explain(error))
+        Ok(bolt::check::check(&input.db()?, &context.ui)?)
     })?;
     let damage = findings.iter().filter(|finding| finding.severity == Severity::Damage).count();
     let text = match context.global.format {

@@ -104,8 +104,7 @@ impl Context {
 /// The database of `input`, whose page tree is sound; damage is said and refused.
 fn sound<'i>(context: &Context, input: &'i Input) -> Result<Db<'i>> {
     let db = input.db()?;
-    let mut findings =
-        bolt::check::check(&db, &context.ui).map_err(|error| input.explain(error))?;
+    let mut findings = bolt::check::check(&db, &context.ui)?;
     findings.retain(|finding| finding.severity == Severity::Damage && finding.code != "freelist");
     if findings.is_empty() {
         return Ok(db);

@@ -79,7 +79,7 @@ pub fn mapped<T>(
 ) -> Result<T> {
     ask(context, path, &alone(), |input| {
         let db = input.file_db()?;
-        let map = PageMap::read(&db, &context.ui).map_err(|error| input.explain(error))?;
+        let map = PageMap::read(&db, &context.ui)?;
         look(&db, &map)
     })
 }
@@ -93,7 +93,7 @@ pub fn mapped_or_bare<T>(
     ask(context, path, &alone(), |input| {
         let (db, map) = match input.database() {
             Ok(db) => {
-                let map = PageMap::read(&db, &context.ui).map_err(|error| input.explain(error))?;
+                let map = PageMap::read(&db, &context.ui)?;
                 (db, map)
             }
             Err(why) => {

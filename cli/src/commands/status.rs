@@ -33,7 +33,7 @@ struct Json<'a> {
 pub fn run(context: &Context, args: &Input) -> Result<Answer> {
     let (findings, status, kind) = ask(context, &args.path, &args.reading, |input| {
         let db = input.db()?;
-        let findings = check::check(&db, &context.ui).map_err(|error| input.explain(error))?;
+        let findings = check::check(&db, &context.ui)?;
         let status =
             if readable(&findings) { Some(snapshot::status(&db, &context.ui)?) } else { None };
         Ok((findings, status, input.kind()))

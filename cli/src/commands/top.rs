@@ -202,7 +202,7 @@ pub fn run(context: &Context, args: &Top) -> Result<Answer> {
     };
     let text = ask(context, &args.input.path, &args.input.reading, |input| {
         let db = sound(context, input)?;
-        let map = PageMap::read(&db, &context.ui).map_err(|error| input.explain(error))?;
+        let map = PageMap::read(&db, &context.ui)?;
         let usage = usage(&Store::new(db), &options, &context.ui)?;
         if usage.depth < args.depth {
             context.warn(&format!(

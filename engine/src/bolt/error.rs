@@ -4,7 +4,7 @@ use super::{
     meta::MetaError,
     page::{PageFlags, PageId},
 };
-use crate::finding::Place;
+use crate::{finding::Place, progress::Interrupted};
 
 /// Why a bbolt file, or a part of it, could not be read.
 ///
@@ -192,19 +192,13 @@ pub enum Error {
         /// Flags in the inline page's header.
         flags: PageFlags,
     },
-    /// The caller asked to stop.
-    #[error("interrupted")]
-    Interrupted,
 }
 
 impl Error {
     /// Where in the file it is.
     pub fn place(&self) -> Place {
         match self {
-            Error::TooSmall { .. }
-            | Error::NotBolt { .. }
-            | Error::BothMetas { .. }
-            | Error::Interrupted => Place::File,
+            Error::TooSmall { .. } | Error::NotBolt { .. } | Error::BothMetas { .. } => Place::File,
             Error::BigEndian { offset } => Place::Offset(*offset),
             Error::PageSize { slot, .. } => Place::Page(u64::from(*slot)),
             Error::OutOfBounds { page, .. }
@@ -244,18 +238,38 @@ impl Error {
             Error::EmptyBranch { .. } => "empty-branch",
             Error::TooDeep { .. } | Error::TooManyPages { .. } => "cycle",
             Error::BucketValue { .. } | Error::InlinePage { .. } => "bucket",
-            Error::Interrupted => "interrupted",
         }
     }
 
     /// Whether this is a bbolt file with damage, rather than something else or an unfit environment.
     pub fn is_damage(&self) -> bool {
-        !matches!(
-            self,
-            Error::TooSmall { .. }
-                | Error::NotBolt { .. }
-                | Error::BigEndian { .. }
-                | Error::Interrupted
-        )
+        !matches!(self, Error::TooSmall { .. } | Error::NotBolt { .. } | Error::BigEndian { .. })
     }
 }
+
+/// Why a long read of a bbolt file ended early.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// A page cannot be read.
+    #[error(transparent)]
+    Bolt(#[from] Error),
+    /// The caller stopped the operation.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+/// Converts a [`ReadError`] into an error of another room, which has both variants, too.
+macro_rules! from_read_error {
+    ($error:ty) => {
+        impl From<$crate::bolt::ReadError> for $error {
+            fn from(error: $crate::bolt::ReadError) -> Self {
+                match error {
+                    $crate::bolt::ReadError::Bolt(error) => error.into(),
+                    $crate::bolt::ReadError::Interrupted(interrupted) => interrupted.into(),
+                }
+            }
+        }
+    };
+}
+pub(crate) use from_read_error;

@@ -26,5 +26,6 @@ pub mod write;
 
 pub use bucket::Bucket;
 pub use db::Db;
-pub use error::Error;
+pub(crate) use error::from_read_error;
+pub use error::{Error, ReadError};
 pub use page::{Item, Leaf, PageId, TxId};

@@ -2,12 +2,15 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use crate::{bolt, datadir, replay, schema::NotEtcd, source};
+use crate::{bolt, datadir, progress::Interrupted, replay, schema::NotEtcd, source};
 
 /// Why nothing can be said about a path.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The caller stopped the operation.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// There are no files of etcd's.
     #[error(transparent)]
     Locate(#[from] datadir::Error),
@@ -60,6 +63,8 @@ pub enum Error {
     #[error(transparent)]
     Bolt(#[from] bolt::Error),
 }
+
+bolt::from_read_error!(Error);
 
 impl Error {
     /// Whether a server wrote, replaced or removed a file while it was read: the same question may succeed now.

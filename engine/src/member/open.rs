@@ -215,9 +215,7 @@ impl<'a> Look<'_, 'a> {
         };
         let replayed = match replayed {
             Ok(replayed) => replayed,
-            Err(replay::Error::Bolt(bolt::Error::Interrupted)) => {
-                return Err(bolt::Error::Interrupted.into());
-            }
+            Err(replay::Error::Interrupted(interrupted)) => return Err(interrupted.into()),
             Err(error) => {
                 let state = State::Failed(NotReplayed::new(error));
                 let (source, unused) = match (boot.base, unused) {

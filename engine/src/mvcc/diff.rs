@@ -7,10 +7,7 @@
 use rayon::prelude::*;
 
 use super::{Error, KeyIndex, KeySpace, Record, Scan, index::cut, live::LiveElements};
-use crate::{
-    bolt::{Error as BoltError, walk::Subtree},
-    progress::Progress,
-};
+use crate::{bolt::walk::Subtree, progress::Progress};
 
 /// What became of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -203,9 +200,7 @@ fn part_of<'a>(
     let mut done = 0;
     for leaf in part.leaves() {
         let leaf = leaf?;
-        if progress.interrupted() {
-            return Err(BoltError::Interrupted.into());
-        }
+        progress.go_on()?;
         leaf.prefetch();
         for item in leaf.items() {
             let item = item?;

@@ -3,6 +3,7 @@
 use crate::{
     bolt,
     finding::Place,
+    progress::Interrupted,
     schema::{self, RecordError},
 };
 
@@ -10,6 +11,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The caller stopped the operation.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// The page tree is damaged.
     #[error(transparent)]
     Bolt(#[from] bolt::Error),
@@ -55,10 +59,12 @@ impl Error {
         match self {
             Error::Bolt(error) => error.is_damage(),
             Error::Record { .. } => true,
-            Error::Compacted { .. } | Error::Future { .. } => false,
+            Error::Compacted { .. } | Error::Future { .. } | Error::Interrupted(_) => false,
         }
     }
 }
+
+bolt::from_read_error!(Error);
 
 impl From<schema::Error> for Error {
     fn from(error: schema::Error) -> Self {

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::{Error, KeyIndex, KeySpace, Record};
 use crate::{
-    bolt::{Bucket, Error as BoltError, Item, walk::Subtree},
+    bolt::{Bucket, Item, walk::Subtree},
     crc32c::Crc32c,
     progress::Progress,
     schema::bucket,
@@ -61,9 +61,7 @@ impl<'a> Selection<'a> {
     fn crc(&self, part: &Subtree<'a>, progress: &dyn Progress) -> Result<Crc32c, Error> {
         let mut run = Run { file: self.bucket.db().bytes(), crc: Crc32c::new(), pending: 0..0 };
         for leaf in part.leaves() {
-            if progress.interrupted() {
-                return Err(BoltError::Interrupted.into());
-            }
+            progress.go_on()?;
             for item in leaf?.items() {
                 let item = item?;
                 if self.counts(&item)? {

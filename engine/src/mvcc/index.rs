@@ -485,9 +485,7 @@ impl<W, K: Copy + Default> Part<W, K> {
         let mut done = 0;
         for leaf in part.leaves() {
             let leaf = leaf?;
-            if progress.interrupted() {
-                return Err(BoltError::Interrupted.into());
-            }
+            progress.go_on()?;
             leaf.prefetch();
             watch.leaf(&leaf)?;
             for item in leaf.items() {

@@ -3,11 +3,7 @@
 use rayon::prelude::*;
 
 use super::{Error, KeySpace, Record, Scan, index::cut};
-use crate::{
-    bolt::{Error as BoltError, walk::Subtree},
-    progress::Progress,
-    schema::RecordKey,
-};
+use crate::{bolt::walk::Subtree, progress::Progress, schema::RecordKey};
 
 /// Which changes are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,8 +125,10 @@ fn records<'a>(
             Ok(item) => item,
             Err(error) => return Some(Err(error.into())),
         };
-        if page.replace(item.page) != Some(item.page) && progress.interrupted() {
-            return Some(Err(BoltError::Interrupted.into()));
+        if page.replace(item.page) != Some(item.page)
+            && let Err(interrupted) = progress.go_on()
+        {
+            return Some(Err(interrupted.into()));
         }
         let outside = |key: &RecordKey| {
             key.revision.main < revisions.from || key.revision.main > revisions.to

@@ -2,13 +2,13 @@
 
 use crate::{
     bolt::{
-        Bucket, Db, Error, Item, Leaf, PageId,
+        Bucket, Db, Item, Leaf, PageId, ReadError,
         bucket::Root,
         layout,
         page::{Node, PageHeader},
     },
     limits::Limits,
-    progress::Progress,
+    progress::{Interrupted, Progress},
     raw::Raw,
     schema::bucket,
 };
@@ -105,7 +105,7 @@ impl<'a> Survey<'a> {
         file: &'a [u8],
         limits: Limits,
         progress: &dyn Progress,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, ReadError> {
         let (db, page_size) = match Db::from_bytes(file, limits) {
             Ok(db) => (Some(db), db.page_size()),
             Err(error) => (None, guessed_page_size(file).ok_or(error)?),
@@ -150,13 +150,16 @@ impl<'a> Survey<'a> {
     }
 
     /// Visits each page once: what two buckets share is the first one's.
-    fn walk(&mut self, db: &Db<'a>, root: PageId, progress: &dyn Progress) -> Result<(), Error> {
+    fn walk(
+        &mut self,
+        db: &Db<'a>,
+        root: PageId,
+        progress: &dyn Progress,
+    ) -> Result<(), Interrupted> {
         let limit = db.limits().max_depth;
         let mut pending = vec![(root, Class::Buckets, 0)];
         while let Some((id, class, depth)) = pending.pop() {
-            if progress.interrupted() {
-                return Err(Error::Interrupted);
-            }
+            progress.go_on()?;
             if self.class(id.0) != Class::Unknown || depth > limit {
                 continue;
             }

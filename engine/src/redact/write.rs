@@ -15,11 +15,11 @@ use super::{
     survey::{Segment, Survey, View},
 };
 use crate::{
-    bolt,
+    bolt::{self, ReadError},
     bulk::Bulk,
     finding::{Finding, Severity},
     limits::Limits,
-    progress::{Progress, Step},
+    progress::{Interrupted, Progress, Step},
     snapshot::{self, Digest, Image, Trailer, Verification},
     source::{self, Access, Source},
     staging::{self, Filesystem, IoError, Space, SpaceError, Stage, TargetError},
@@ -34,6 +34,9 @@ const TOLD: usize = 1000;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The caller stopped the operation.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// This is no bbolt file, or the work was interrupted.
     #[error(transparent)]
     Bolt(#[from] bolt::Error),
@@ -59,6 +62,8 @@ pub enum Error {
         finding: Box<Finding>,
     },
 }
+
+bolt::from_read_error!(Error);
 
 /// A copy, and how it compares with the original.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -134,7 +139,7 @@ pub fn redact_file(
     let written = write(image, &survey, keys, before.digest_right, &mut file, progress);
     redacted.digest = written.map_err(|error| match error {
         Stopped::Io(source) => Error::Io(IoError::at("write", stage.path())(source)),
-        Stopped::Interrupted => Error::Bolt(bolt::Error::Interrupted),
+        Stopped::Interrupted(interrupted) => interrupted.into(),
     })?;
     drop(file);
     progress.step(Step::Sync, stage.path());
@@ -187,7 +192,7 @@ struct Judged {
     digest_right: bool,
 }
 
-fn judged(image: &Image<'_>, progress: &dyn Progress) -> Result<Judged, bolt::Error> {
+fn judged(image: &Image<'_>, progress: &dyn Progress) -> Result<Judged, Interrupted> {
     match snapshot::verify(image, Limits::default(), progress) {
         Ok(mut verification) => {
             let is_digest = |finding: &Finding| finding.code == "digest";
@@ -196,8 +201,8 @@ fn judged(image: &Image<'_>, progress: &dyn Progress) -> Result<Judged, bolt::Er
             verification.findings.retain(|finding| !is_digest(finding));
             Ok(Judged { findings: verification.findings, damaged, digest_right })
         }
-        Err(bolt::Error::Interrupted) => Err(bolt::Error::Interrupted),
-        Err(error) => {
+        Err(ReadError::Interrupted(interrupted)) => Err(interrupted),
+        Err(ReadError::Bolt(error)) => {
             let digest_right = match image.trailer() {
                 Trailer::Present(digest) => Digest::of(image.database()) == digest,
                 Trailer::Absent | Trailer::Odd { .. } => false,
@@ -210,7 +215,13 @@ fn judged(image: &Image<'_>, progress: &dyn Progress) -> Result<Judged, bolt::Er
 
 enum Stopped {
     Io(io::Error),
-    Interrupted,
+    Interrupted(Interrupted),
+}
+
+impl From<Interrupted> for Stopped {
+    fn from(interrupted: Interrupted) -> Self {
+        Stopped::Interrupted(interrupted)
+    }
 }
 
 impl From<io::Error> for Stopped {
@@ -239,9 +250,7 @@ fn write(
         if bytes < BATCH && segments.peek().is_some() {
             continue;
         }
-        if progress.interrupted() {
-            return Err(Stopped::Interrupted);
-        }
+        progress.go_on()?;
         let pages: Vec<Vec<u8>> = batch
             .par_iter()
             .map(|segment| rendered(segment.view, segment.first, survey.bytes(segment), keys))

@@ -1,13 +1,17 @@
 //! What stops a replay, and what only stops one entry.
 
 use crate::{
-    bolt, bolt::patch::PatchError, finding::Finding, ids::MemberId, mvcc, schema, schema::Listed,
+    bolt, bolt::patch::PatchError, finding::Finding, ids::MemberId, mvcc, progress::Interrupted,
+    schema, schema::Listed,
 };
 
 /// Why the log could not be applied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The caller stopped the operation.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// A page of the db is damaged.
     #[error(transparent)]
     Bolt(#[from] bolt::Error),

@@ -157,9 +157,7 @@ pub fn replay(
         if entry.index > report.target.index {
             break;
         }
-        if progress.interrupted() {
-            return Err(BoltError::Interrupted.into());
-        }
+        progress.go_on()?;
         progress.advance(entry.data.len() as u64);
         let decoded = Decoded::new(entry.r#type.unwrap_or_default(), entry.data);
         if entry.index <= consistent_index {

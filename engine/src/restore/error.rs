@@ -7,6 +7,7 @@ use crate::{
     bolt::{self, patch::PatchError},
     finding::{Finding, counted},
     mvcc::{self, Orphan},
+    progress::Interrupted,
     rewrite,
     staging::{IoError, SpaceError, TargetError},
 };
@@ -15,6 +16,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The caller stopped the operation.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// The names and URLs do not make a cluster.
     #[error(transparent)]
     Identity(#[from] IdentityError),

@@ -20,7 +20,7 @@ use super::{
     raft,
 };
 use crate::{
-    bolt::{Error as BoltError, patch::Patched},
+    bolt::patch::Patched,
     bulk::{Bulk, ReadBack},
     progress::{Progress, Step},
     rewrite::Rewritten,
@@ -50,9 +50,7 @@ impl Prepared<'_, '_> {
             site.begin(unit)?;
         }
         for NewFile { seat, content } in self.files() {
-            if progress.interrupted() {
-                return Err(BoltError::Interrupted.into());
-            }
+            progress.go_on()?;
             let path = site.path(&seat);
             match content {
                 Content::Snapfile => {
@@ -75,9 +73,7 @@ impl Prepared<'_, '_> {
             self.write_dbs(&site, &dbs.map(|file| site.path(&file.seat)).collect::<Vec<_>>())?;
         site.sync_directories()?;
         settled().map_err(Error::Unsettled)?;
-        if progress.interrupted() {
-            return Err(BoltError::Interrupted.into());
-        }
+        progress.go_on()?;
         site.publish(units)?;
         Ok(self.outcome_of(written))
     }
@@ -87,7 +83,10 @@ impl Prepared<'_, '_> {
         match &self.edited.new {
             NewDb::Patched(patched) => self.write_patched(site, paths, patched),
             NewDb::Rewritten(rewrite) => {
-                let (path, others) = paths.split_first().ok_or(BoltError::Interrupted)?;
+                // A plan names at least one member.
+                let Some((path, others)) = paths.split_first() else {
+                    return Ok(Rewritten { size_bytes: 0, records_removed: 0 });
+                };
                 let file = site.create(path, 0o600)?;
                 site.progress.step(Step::Write, path);
                 let written = rewrite
@@ -125,9 +124,7 @@ impl Prepared<'_, '_> {
             .and_then(|size| self.db.bytes().get(..size))
             .unwrap_or_default();
         for step in old.chunks(STEP) {
-            if progress.interrupted() {
-                return Err(BoltError::Interrupted.into());
-            }
+            progress.go_on()?;
             for (path, bulk) in &mut copies {
                 bulk.write_all(step).map_err(IoError::at("write", path))?;
             }
@@ -257,9 +254,7 @@ impl Site<'_> {
         let file = self.create(path, 0o600)?;
         self.progress.step(Step::Write, path);
         loop {
-            if self.progress.interrupted() {
-                return Err(BoltError::Interrupted.into());
-            }
+            self.progress.go_on()?;
             let step = io::copy(&mut (&source).take(AT_ONCE), &mut &file)
                 .map_err(IoError::at("write", path))?;
             if step == 0 {

@@ -253,10 +253,10 @@ impl Follower {
     }
 
     /// What the whole database holds, now that all has come.
-    pub(super) fn finish(self) -> Result<Sum, FollowError> {
+    pub(super) fn finish(&self) -> Result<Sum, FollowError> {
         let metas = Db::from_bytes(&self.metas, Limits::default())?;
         let meta = metas.meta();
-        let mut trees = self.levels.into_iter().flatten();
+        let mut trees = self.levels.iter().flatten();
         let root = trees.next().filter(|tree| tree.page == meta.root);
         match (root, trees.next()) {
             (Some(root), None) if self.begun.is_empty() && meta.high_water_mark.0 == self.next => {

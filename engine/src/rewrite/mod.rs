@@ -13,7 +13,7 @@ use std::{
     fs::File,
     io::{self, Seek, SeekFrom, Write},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 pub use self::follow::FollowError;
@@ -29,7 +29,7 @@ use crate::{
     bulk::{Bulk, ReadBack},
     content::Sum,
     mvcc::{self, Cut, Fate},
-    progress::Progress,
+    progress::{Interrupted, Progress},
     schema::{Store, bucket, meta},
 };
 
@@ -43,6 +43,9 @@ pub type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The caller stopped the operation.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// A page of the database could not be read.
     #[error(transparent)]
     Bolt(#[from] bolt::Error),
@@ -78,6 +81,8 @@ pub enum Error {
         found: u32,
     },
 }
+
+bolt::from_read_error!(Error);
 
 impl Error {
     /// Whether the input's damage is the reason.
@@ -251,8 +256,7 @@ impl<'a> Rewrite<'a> {
         file.sync_all().map_err(Error::Sync)?;
         bulk.read_back_rest().map_err(Error::Sync)?;
         drop(bulk);
-        let follower = Arc::into_inner(follower).and_then(|follower| follower.into_inner().ok());
-        let found = follower.ok_or(bolt::Error::Interrupted)?.finish()?;
+        let found = follower.lock().unwrap_or_else(PoisonError::into_inner).finish()?;
         let (expected, found) = (sum.crc.value(), found.crc.value());
         if found != expected {
             return Err(Error::Differs { expected, found });
@@ -366,9 +370,7 @@ impl Written {
     ) -> Result<(), Error> {
         for leaf in old.leaves() {
             let leaf = leaf?;
-            if progress.interrupted() {
-                return Err(bolt::Error::Interrupted.into());
-            }
+            progress.go_on()?;
             for item in leaf.items() {
                 let item = item?;
                 match cut.fate(&item)? {
@@ -405,9 +407,7 @@ fn copy<W: Write>(
     let limit = old.db().limits().max_depth;
     for leaf in old.leaves() {
         let leaf = leaf?;
-        if progress.interrupted() {
-            return Err(bolt::Error::Interrupted.into());
-        }
+        progress.go_on()?;
         if let Some(written) = &mut written
             && written.summing
         {

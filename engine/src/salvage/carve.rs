@@ -176,9 +176,7 @@ impl<'a> Carver<'a> {
         for wave in pieces.chunks(wave) {
             let found: Vec<Vec<Carved<'a>>> =
                 wave.par_iter().map(|piece| self.piece(*piece, progress)).collect();
-            if progress.interrupted() {
-                return Err(BoltError::Interrupted.into());
-            }
+            progress.go_on()?;
             if !found.iter().flatten().all(&mut *each) {
                 return Ok(());
             }

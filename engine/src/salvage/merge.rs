@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     bolt::{
-        Error as BoltError, Item,
+        Item,
         salvage::{self, Candidate, Found, NodeAt, Pages, Piece, Pieces},
     },
     pb::wire::KeyValueRef,
@@ -215,8 +215,8 @@ impl<'a> KeySpace<'a> {
         let mut steps = 0_u64;
         while merge.step(each)? {
             steps = steps.wrapping_add(1);
-            if steps.is_multiple_of(4096) && progress.interrupted() {
-                return Err(BoltError::Interrupted.into());
+            if steps.is_multiple_of(4096) {
+                progress.go_on()?;
             }
         }
         Ok(merge.finish())

@@ -28,12 +28,15 @@ pub use judged::{DamagedRecord, damaged_records};
 pub use report::{BucketFrom, BucketReport, CutRecord, Doubt, Hole, LostPages, Report, Run, Tree};
 pub use write::{Doubtful, doubtful};
 
-use crate::{bolt, bolt::write::WriteError};
+use crate::{bolt, bolt::write::WriteError, progress::Interrupted};
 
 /// Why nothing could be salvaged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The caller stopped the operation.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// Not one record of a key space was recognised.
     #[error("nothing of an etcd key space was recognised in {pages} pages of {page_size} bytes")]
     Nothing {
@@ -49,3 +52,5 @@ pub enum Error {
     #[error(transparent)]
     Write(#[from] WriteError),
 }
+
+bolt::from_read_error!(Error);

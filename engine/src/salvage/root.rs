@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::{record::revision, report::Tree};
 use crate::{
     bolt::{
-        Error, PageId, layout,
+        PageId, layout,
         page_set::PageSet,
         salvage::{Budget, Candidate, Found, Gap, NodeAt, Pages, Piece, walk},
     },
-    progress::Progress,
+    progress::{Interrupted, Progress},
     raw::Raw,
     schema::{bucket, meta},
 };
@@ -50,7 +50,7 @@ impl<'a> Root<'a> {
         tree: Tree,
         budget: &Budget,
         progress: &dyn Progress,
-    ) -> Result<(Self, PageSet), Error> {
+    ) -> Result<(Self, PageSet), Interrupted> {
         let reached = PageSet::new(pages.count());
         let walked = walk(pages, page, high_water_mark, (&[], None), &reached, budget, progress)?;
         let mut root = Self {

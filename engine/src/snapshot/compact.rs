@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Digest, Error, save::replacing, trailer::TRAILER};
 use crate::{
     bulk::ReadBack,
-    progress::{Progress, Step},
+    progress::{Interrupted, Progress, Step},
     rewrite::{Rewrite, Rewritten, Seen},
     staging::{Filesystem, IoError, Space, Stage, Target},
 };
@@ -144,7 +144,7 @@ fn check_space(
 pub fn append_digest(file: &mut File, bytes: u64, progress: &dyn Progress) -> Result<u64, Error> {
     progress.begin("digest", bytes);
     let digest = file.rewind().and_then(|()| hash(file, bytes, progress)).map_err(Error::Stream)?;
-    let digest = digest.ok_or(crate::bolt::Error::Interrupted)?;
+    let digest = digest.ok_or(Interrupted)?;
     file.write_all_at(&digest.0, bytes).map_err(Error::Stream)?;
     Ok(Form::Snapshot.len(bytes))
 }

@@ -3,7 +3,9 @@
 use crate::{
     bolt,
     finding::{Finding, counted},
-    mvcc, rewrite, schema,
+    mvcc,
+    progress::Interrupted,
+    rewrite, schema,
     staging::{IoError, SpaceError, TargetError},
 };
 
@@ -11,6 +13,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The caller stopped the operation.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
     /// The page tree is damaged, or this is no bbolt file.
     #[error(transparent)]
     Bolt(#[from] bolt::Error),
@@ -39,6 +44,8 @@ pub enum Error {
     #[error("write the snapshot")]
     Stream(#[source] std::io::Error),
 }
+
+bolt::from_read_error!(Error);
 
 impl From<schema::Error> for Error {
     fn from(error: schema::Error) -> Self {

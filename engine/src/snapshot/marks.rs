@@ -1,10 +1,10 @@
 //! The compaction marks in bucket `meta`: whether they are plausible, and whether the records agree with them.
 
 use crate::{
-    bolt::{self, Db, PageId, page::Node},
+    bolt::{Db, PageId, page::Node},
     finding::{Finding, Place},
     mvcc::{self, KeyIndex, KeySpace, rules::Judgement},
-    progress::Progress,
+    progress::{Interrupted, Progress},
     schema::{
         MetaRecords, RecordKey, Store, bucket,
         meta::{CONSISTENT_INDEX, FINISHED_COMPACT, SCHEDULED_COMPACT},
@@ -105,13 +105,11 @@ pub(super) fn record_at_mark(
 }
 
 /// The greatest revision at the end of any leaf of revisions in the file, whether a tree leads to it or not.
-fn newest_on_any_page(db: &Db<'_>, progress: &dyn Progress) -> Result<Option<i64>, bolt::Error> {
+fn newest_on_any_page(db: &Db<'_>, progress: &dyn Progress) -> Result<Option<i64>, Interrupted> {
     let mut newest = None;
     let mut id = 2;
     while id < db.pages_in_file() {
-        if progress.interrupted() {
-            return Err(bolt::Error::Interrupted);
-        }
+        progress.go_on()?;
         let page = db.page(PageId(id)).ok();
         id += page.as_ref().map_or(1, |page| page.physical());
         let Some(Ok(Node::Leaf(leaf))) = page.as_ref().map(|page| page.node()) else { continue };

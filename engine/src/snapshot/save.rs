@@ -15,7 +15,7 @@ use super::{
 use crate::{
     bolt::{Db, TxId, meta::Meta, write::meta_page},
     bulk::{Bulk, ReadBack},
-    progress::{Progress, Step},
+    progress::{Interrupted, Progress, Step},
     staging::{Filesystem, IoError, Space, Stage, Target},
 };
 
@@ -79,9 +79,7 @@ fn copy(
         };
         let hashing = known.is_none().then(|| scope.spawn(hash));
         let written = steps().try_for_each(|step| -> Result<(), Error> {
-            if progress.interrupted() {
-                return Err(crate::bolt::Error::Interrupted.into());
-            }
+            progress.go_on()?;
             out.write_all(step).map_err(Error::Stream)?;
             progress.advance(step.len() as u64);
             Ok(())
@@ -91,7 +89,7 @@ fn copy(
         written?;
         match (known, hashed) {
             (Some(digest), _) | (None, Some(Ok(digest))) if !progress.interrupted() => Ok(digest),
-            _ => Err(crate::bolt::Error::Interrupted.into()),
+            _ => Err(Interrupted.into()),
         }
     });
     let digest = digest?;

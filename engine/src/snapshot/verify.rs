@@ -12,11 +12,11 @@ use super::{
     trailer::{self, Digest, Image, Trailer},
 };
 use crate::{
-    bolt::{self, Db, check},
+    bolt::{self, Db, ReadError, check},
     finding::{self, Cause, Finding, Place, Severity, counted},
     limits::Limits,
     mvcc::{self, KeySpace, Scan, rules},
-    progress::Progress,
+    progress::{Interrupted, Progress},
     schema::{MetaRecords, RecordError, Store, auth, bucket, compacted, members, small},
 };
 
@@ -76,7 +76,7 @@ pub fn verify(
     image: &Image<'_>,
     limits: Limits,
     progress: &dyn Progress,
-) -> Result<Verification, bolt::Error> {
+) -> Result<Verification, ReadError> {
     verify_with_scratch(image, limits, None, progress)
 }
 
@@ -90,7 +90,7 @@ pub fn verify_with_scratch(
     limits: Limits,
     scratch: Option<&File>,
     progress: &dyn Progress,
-) -> Result<Verification, bolt::Error> {
+) -> Result<Verification, ReadError> {
     let db = image.db(limits)?;
     let (digest, structure) = rayon::join(
         || match image.trailer() {
@@ -109,13 +109,11 @@ pub fn verify_with_scratch(
     Ok(verification)
 }
 
-fn digest(bytes: &[u8], progress: &dyn Progress) -> Result<Digest, bolt::Error> {
+fn digest(bytes: &[u8], progress: &dyn Progress) -> Result<Digest, Interrupted> {
     const STEP: usize = 4 << 20;
     let mut hasher = Sha256::new();
     for step in bytes.chunks(STEP) {
-        if progress.interrupted() {
-            return Err(bolt::Error::Interrupted);
-        }
+        progress.go_on()?;
         hasher.update(step);
         progress.advance(step.len() as u64);
     }
@@ -203,7 +201,7 @@ fn structure(
     db: &Db<'_>,
     scratch: Option<&File>,
     progress: &dyn Progress,
-) -> Result<Verification, bolt::Error> {
+) -> Result<Verification, ReadError> {
     let mut verification = Verification::default();
     let findings = check::check(db, progress)?;
     let freelist =
@@ -240,10 +238,10 @@ fn part(
     name: &'static str,
     in_tree: &Option<Place>,
     look: impl FnOnce() -> Result<(String, Vec<Finding>), mvcc::Error>,
-) -> Result<(), bolt::Error> {
+) -> Result<(), Interrupted> {
     let (detail, mut findings) = match look() {
         Ok(found) => found,
-        Err(mvcc::Error::Bolt(bolt::Error::Interrupted)) => return Err(bolt::Error::Interrupted),
+        Err(mvcc::Error::Interrupted(interrupted)) => return Err(interrupted),
         Err(error) => {
             let finding = match &error {
                 mvcc::Error::Bolt(bolt) => {

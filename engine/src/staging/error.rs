@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::progress::Interrupted;
+
 /// An I/O error with the path it happened at.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {action}", path.display())]
@@ -39,9 +41,9 @@ pub enum TargetError {
     /// The system refused.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The wait for a reader of the FIFO was interrupted.
-    #[error("interrupted")]
-    Interrupted,
+    /// The caller stopped the wait for a reader of the FIFO.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 /// What a name leads to that is not written to.

@@ -29,6 +29,7 @@ use super::{
     is_mount_point, parent,
     stage::NAME_ROOM,
 };
+use crate::progress::Interrupted;
 
 /// How long to wait before looking again whether a FIFO has a reader.
 const WAIT: Duration = Duration::from_millis(20);
@@ -209,7 +210,7 @@ impl Target {
                 Ok(fd) => break File::from(fd),
                 Err(Errno::NXIO) if is_fifo(path) => {
                     if interrupted() {
-                        return Err(TargetError::Interrupted);
+                        return Err(Interrupted.into());
                     }
                     std::thread::sleep(WAIT);
                 }
@@ -337,7 +338,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::staging::{Stage, followed, remains};
+    use crate::{
+        progress::Interrupted,
+        staging::{Stage, followed, remains},
+    };
 
     /// Makes a special file; `false`, said aloud, where this user may not.
     fn node(path: &Path, kind: FileType, major: u32, minor: u32) -> bool {
@@ -447,7 +451,7 @@ mod tests {
         let fifo = dir.path().join("fifo");
         assert!(node(&fifo, FileType::Fifo, 0, 0));
         let target = Target::find(&fifo).unwrap();
-        assert!(matches!(target.open(&|| true), Err(TargetError::Interrupted)));
+        assert!(matches!(target.open(&|| true), Err(TargetError::Interrupted(_))));
         let reader = std::thread::spawn({
             let fifo = fifo.clone();
             move || fs::read(fifo).unwrap()

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use etcdsnap_engine::{bolt, progress::Progress as _, snapshot::Digest};
+use etcdsnap_engine::{bolt, progress::{Interrupted, Progress as _}, snapshot::Digest};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -43,7 +43,7 @@ fn hashed(context: &Context, path: &Path) -> Result<FileFact> {
     let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0; 4 << 20], 0);
     loop {
         if context.ui.interrupted() {
-            return Err(bolt::Error::Interrupted.into());
+            return Err(Interrupted.into());
         }
         let read = file.read(&mut buffer).with_context(at)?;
         if read == 0 {

@@ -11,7 +11,7 @@ use etcdsnap_engine::{
         stats::{Grouping, Options, Readable, Usage, readable, usage},
     },
     pb::etcdserverpb::AlarmMember,
-    progress::Progress as _,
+    progress::{Interrupted, Progress as _},
     schema::{
         MetaRecords, Store, auth,
         members::{Member, members, removed},
@@ -175,7 +175,7 @@ fn database<'a>(context: &Context, store: &Store<'a>, sound: bool) -> Result<DbF
     };
     let readable = readable(db, &map, &grouping(), revision, STRETCHES, &context.ui)?;
     if context.ui.interrupted() {
-        return Err(bolt::Error::Interrupted.into());
+        return Err(Interrupted.into());
     }
     let listed = members(store).ok();
     let meta = MetaRecords::read(store).map(|(meta, _)| meta).ok();

@@ -3,10 +3,7 @@
 use std::io::{self, Seek, SeekFrom, Write};
 
 use anyhow::Result;
-use etcdsnap_engine::{
-    bolt,
-    salvage::{Error, Options, Report, Salvage},
-};
+use etcdsnap_engine::salvage::{Error, Options, Report, Salvage};
 use maud::{Markup, html};
 
 use super::{
@@ -60,7 +57,7 @@ impl Saved {
             },
         );
         match tried {
-            Err(Error::Bolt(error @ bolt::Error::Interrupted)) => Err(error.into()),
+            Err(Error::Interrupted(interrupted)) => Err(interrupted.into()),
             tried => Ok(Self(tried.ok())),
         }
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use etcdsnap_engine::{
-    bolt::{self, Db},
+    bolt::Db,
     datadir::MemberFiles,
     limits::Limits,
     replay::{self, Boot, RaftFiles},
@@ -90,9 +90,7 @@ pub fn apply(
     let until = replay::Until { commit: args.which.commit.into(), to: None };
     let replayed = match replay::replay(&db, &log, &boot, until, &context.ui) {
         Ok(replayed) => replayed,
-        Err(replay::Error::Bolt(bolt::Error::Interrupted)) => {
-            return Err(bolt::Error::Interrupted.into());
-        }
+        Err(replay::Error::Interrupted(interrupted)) => return Err(interrupted.into()),
         Err(error) => return not(saved, error.to_string()),
     };
     raft.check().context("the WAL changed while it was read")?;

@@ -19,14 +19,14 @@ use crate::{
         page::{Item, Leaf, Node, Page, Unpacked},
     },
     finding::{Finding, Place},
-    progress::Progress,
+    progress::{Interrupted, Progress},
 };
 
 pub(super) fn findings(
     db: &Db<'_>,
     freelist: Result<Option<Freelist>, Error>,
     progress: &dyn Progress,
-) -> Result<Vec<Finding>, Error> {
+) -> Result<Vec<Finding>, Interrupted> {
     let pages = db.pages_in_file();
     let mut walk = Exact {
         db: *db,
@@ -43,9 +43,7 @@ pub(super) fn findings(
         progress,
     };
     walk.run(freelist);
-    if progress.interrupted() {
-        return Err(Error::Interrupted);
-    }
+    progress.go_on()?;
     if walk.dropped > 0 {
         let message = format!("{} more findings are not listed", walk.dropped);
         walk.findings.push(Finding::damage("more-findings", Place::File, message));

@@ -12,7 +12,7 @@ use crate::{
         page::{Leaf, Node},
         walk::AHEAD,
     },
-    progress::Progress,
+    progress::{Interrupted, Progress},
 };
 
 /// Pages below one page, with the range its keys must lie in.
@@ -48,13 +48,11 @@ pub(super) fn is_sound(
     db: &Db<'_>,
     freelist: Option<&Freelist>,
     progress: &dyn Progress,
-) -> Result<bool, Error> {
+) -> Result<bool, Interrupted> {
     progress.begin("check", db.bytes_in_file());
     let checker = Checker { db: *db, reached: PageSet::new(db.pages_in_file()), progress };
     let verdict = checker.all(freelist);
-    if progress.interrupted() {
-        return Err(Error::Interrupted);
-    }
+    progress.go_on()?;
     Ok(verdict.is_ok())
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     finding::{self, Finding, Place, Severity},
-    progress::Progress,
+    progress::{Interrupted, Progress},
 };
 
 /// Checks the pages of the whole file: metas, bounds, references, page types, key order, inline
@@ -25,8 +25,8 @@ use crate::{
 /// without a stored freelist and panics on wrong page ids; both are findings here.
 ///
 /// # Errors
-/// Only [`Error::Interrupted`].
-pub fn check(db: &Db<'_>, progress: &dyn Progress) -> Result<Vec<Finding>, Error> {
+/// Only [`Interrupted`].
+pub fn check(db: &Db<'_>, progress: &dyn Progress) -> Result<Vec<Finding>, Interrupted> {
     let freelist = Freelist::read(db);
     if freelist.is_ok() && db.missing_tail().is_none() {
         let sound = fast::is_sound(db, freelist.as_ref().ok().and_then(Option::as_ref), progress)?;

@@ -15,7 +15,7 @@ use super::{
     error::Error,
     page::{PageHeader, PageId},
 };
-use crate::progress::Progress;
+use crate::progress::{Interrupted, Progress};
 
 /// What a page is. Bucket numbers count as in [`PageMap::buckets`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -238,8 +238,8 @@ impl PageMap {
     /// Looks at every page that the trees of `db` reach. Reads headers and element tables, not keys and values.
     ///
     /// # Errors
-    /// Only [`Error::Interrupted`]: damage is named in the map.
-    pub fn read(db: &Db<'_>, progress: &dyn Progress) -> Result<PageMap, Error> {
+    /// Only [`Interrupted`]: damage is named in the map.
+    pub fn read(db: &Db<'_>, progress: &dyn Progress) -> Result<PageMap, Interrupted> {
         walk::read(db, progress)
     }
 

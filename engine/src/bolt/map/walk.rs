@@ -18,13 +18,13 @@ use crate::{
         page_set::PageSet,
         walk::AHEAD,
     },
-    progress::Progress,
+    progress::{Interrupted, Progress},
 };
 
 /// Subtrees of a bucket that are walked side by side.
 const ENOUGH: usize = 512;
 
-pub(super) fn read(db: &Db<'_>, progress: &dyn Progress) -> Result<PageMap, Error> {
+pub(super) fn read(db: &Db<'_>, progress: &dyn Progress) -> Result<PageMap, Interrupted> {
     let pages = usize::try_from(db.pages_in_file()).unwrap_or(usize::MAX);
     progress.begin("map", db.bytes_in_file());
     let walk = Walk {
@@ -53,9 +53,7 @@ pub(super) fn read(db: &Db<'_>, progress: &dyn Progress) -> Result<PageMap, Erro
         }
     }
     let buckets = walk.buckets(&mut problems);
-    if progress.interrupted() {
-        return Err(Error::Interrupted);
-    }
+    progress.go_on()?;
     let mut codes: Vec<u16> = walk.codes.into_iter().map(AtomicU16::into_inner).collect();
     let shared = walk.shared.into_inner() + continue_pages(db, &mut codes);
     let free = Code::new(PageUse::Free).0;

@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use super::{
-    super::{Error, PageId, page_set::PageSet},
+    super::{PageId, page_set::PageSet},
     Found, Pages,
 };
-use crate::progress::Progress;
+use crate::progress::{Interrupted, Progress};
 
 /// Pages looked at as one piece of parallel work.
 const PIECE: u64 = 4096;
@@ -38,12 +38,12 @@ impl Candidate {
 /// begins within another one is what somebody put into a value.
 ///
 /// # Errors
-/// Only [`Error::Interrupted`].
+/// Only [`Interrupted`].
 pub fn scan(
     pages: &Pages<'_>,
     known: &PageSet,
     progress: &dyn Progress,
-) -> Result<Vec<Candidate>, Error> {
+) -> Result<Vec<Candidate>, Interrupted> {
     progress.begin("scan", pages.bytes().len() as u64);
     let pieces = pages.count().div_ceil(PIECE);
     let found: Vec<Vec<Candidate>> = (0..pieces)
@@ -61,9 +61,7 @@ pub fn scan(
                 .collect()
         })
         .collect();
-    if progress.interrupted() {
-        return Err(Error::Interrupted);
-    }
+    progress.go_on()?;
     Ok(apart(found.concat(), known, pages.count()))
 }
 

@@ -3,10 +3,10 @@
 use std::cell::Cell;
 
 use super::{
-    super::{Error, PageId, page_set::PageSet},
+    super::{PageId, page_set::PageSet},
     Found, NodeAt, Pages,
 };
-use crate::progress::Progress;
+use crate::progress::{Interrupted, Progress};
 
 /// Deepest tree that is followed.
 const DEPTH: usize = 64;
@@ -121,7 +121,7 @@ struct Visit<'a> {
 /// `within` bounds the keys of interest: what lies outside is neither visited nor missed.
 ///
 /// # Errors
-/// Only [`Error::Interrupted`].
+/// Only [`Interrupted`].
 pub fn walk<'a>(
     pages: &Pages<'a>,
     root: PageId,
@@ -130,7 +130,7 @@ pub fn walk<'a>(
     reached: &PageSet,
     budget: &Budget,
     progress: &dyn Progress,
-) -> Result<Tree<'a>, Error> {
+) -> Result<Tree<'a>, Interrupted> {
     let mut walker = Walker {
         pages,
         reached,
@@ -144,8 +144,8 @@ pub fn walk<'a>(
     let mut visited = 0_u32;
     while let Some(visit) = stack.pop() {
         visited = visited.wrapping_add(1);
-        if visited.is_multiple_of(1024) && progress.interrupted() {
-            return Err(Error::Interrupted);
+        if visited.is_multiple_of(1024) {
+            progress.go_on()?;
         }
         if let Err(why) = walker.visit(visit, &mut stack) {
             walker.missing(visit, why);

@@ -10,7 +10,7 @@ use super::{
     Position, StateFacts, Survey, judge,
 };
 use crate::{
-    bolt,
+    bolt::{self, ReadError},
     datadir::{self, MemberFiles},
     diagnose::{
         AgainstError, Diagnosis, Evidence, Verdict, Way, against_log, compare, diagnose,
@@ -207,7 +207,7 @@ fn examine(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<(Facts, Option<Verification>), AgainstError> {
-    let damaged = |error: bolt::Error| AgainstError::KeySpace(error.into());
+    let damaged = |error: ReadError| AgainstError::KeySpace(error.into());
     let store = opened.database().ok().map(Store::new);
     let verification = match store {
         Some(_) => Some(verify(&opened.image(), Limits::default(), progress).map_err(damaged)?),
@@ -227,7 +227,7 @@ fn examine(
                 against: against.as_ref(),
                 received: &received,
             })
-            .map_err(damaged)?
+            .map_err(|error| AgainstError::KeySpace(error.into()))?
         }
         (None, Some(verification)) => {
             let sound = verification.is_usable();

@@ -23,7 +23,7 @@ use rayon::prelude::*;
 
 use super::{Error, KeyIndex, KeySpace, Scan, index::cut, live::LiveElements};
 use crate::{
-    bolt::{Error as BoltError, Item, layout, walk::Subtree},
+    bolt::{Item, layout, walk::Subtree},
     progress::Progress,
     schema::{RecordKey, Store},
 };
@@ -245,9 +245,7 @@ fn sizes(
     let (mut sizes, mut done) = (Vec::new(), 0);
     for leaf in part.leaves() {
         let leaf = leaf?;
-        if progress.interrupted() {
-            return Err(BoltError::Interrupted.into());
-        }
+        progress.go_on()?;
         for item in leaf.items() {
             let item = item?;
             let stays = newest.is_none_or(|(to, live)| {

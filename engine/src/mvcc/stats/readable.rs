@@ -9,14 +9,14 @@ use super::{
 };
 use crate::{
     bolt::{
-        Bucket, Db, Error, Item, Leaf, PageId,
+        Bucket, Db, Item, Leaf, PageId,
         bucket::Root,
         layout,
         map::{PageMap, PageUse},
         page::Node,
     },
     mvcc::Record,
-    progress::Progress,
+    progress::{Interrupted, Progress},
     schema::bucket,
 };
 
@@ -42,7 +42,7 @@ pub struct Readable<'a> {
 /// of the timeline, which has at most `stretches` of them ([`LEAST_STRETCHES`](super::LEAST_STRETCHES) where that is less).
 ///
 /// # Errors
-/// Only [`Error::Interrupted`].
+/// Only [`Interrupted`].
 pub fn readable<'a>(
     db: &Db<'a>,
     map: &PageMap,
@@ -50,7 +50,7 @@ pub fn readable<'a>(
     newest: Option<i64>,
     stretches: usize,
     progress: &dyn Progress,
-) -> Result<Readable<'a>, Error> {
+) -> Result<Readable<'a>, Interrupted> {
     let new = || Sum {
         newest: newest.unwrap_or(i64::MAX),
         records: Amount::default(),
@@ -82,9 +82,7 @@ pub fn readable<'a>(
                     sum
                 })
                 .collect();
-            if progress.interrupted() {
-                return Err(Error::Interrupted);
-            }
+            progress.go_on()?;
             read.into_iter().for_each(|part| sum.join(part));
         }
         // A bucket of a few records stands in the page that names it.
