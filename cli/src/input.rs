@@ -11,6 +11,7 @@ use etcdsnap_engine::{
     mvcc,
     replay::BootError,
     source::{Access, FaultGuard},
+    staging::Staged,
 };
 
 use crate::{args::Reading, commands::Context};
@@ -153,6 +154,12 @@ impl Input {
         } else {
             Access::Map(FaultGuard::install().context("map files; --no-mmap reads them")?)
         })
+    }
+
+    /// Publishes a file that was made of this input, once the input is known to have held still.
+    pub fn publish<T>(&self, context: &Context, staged: Staged<T>) -> Result<T> {
+        self.settle()?;
+        Ok(staged.publish(&context.ui)?)
     }
 
     /// To be asked before any result is shown: every byte came from the files, and they held still.

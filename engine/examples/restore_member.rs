@@ -7,7 +7,7 @@
 //! The engine leaves two duties to its caller: to verify what is restored, and to say afterwards
 //! whether the input held still; both are done here.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, path::PathBuf};
 
 use etcdsnap_engine::{
     limits::Limits,
@@ -53,7 +53,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let db = image.db(Limits::default())?;
     let prepared = Prepared::new(&plan, &db, &Silent)?;
-    let outcome = prepared.execute(&Silent, || source.check().map_err(io::Error::other))?;
+    let written = prepared.write(&Silent)?;
+    source.check()?;
+    let outcome = written.publish(&Silent)?;
     for finding in warnings(&Store::new(db), &plan, &outcome, None)? {
         eprintln!("{}: {}", finding.severity, finding.message);
     }

@@ -1,7 +1,6 @@
-//! Writes while the input is verified; nothing gets its name before that has ended well.
+//! Writes an output and verifies the input at once.
 
 use std::{
-    io,
     path::Path,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -13,10 +12,7 @@ use anyhow::{Result, anyhow};
 use etcdsnap_engine::progress::{Progress, Step};
 
 use super::Context;
-use crate::{input::Input, ui::Ui};
-
-/// Asked by who writes, last: whether everything that was read can be trusted.
-pub type Settled<'s> = Box<dyn FnOnce() -> io::Result<()> + 's>;
+use crate::ui::Ui;
 
 /// Of two things done at once one is shown: the verification, and when that has ended what is left of the writing. Ends
 /// when the verification has ended badly: what is written of a damaged file may have no end.
@@ -78,33 +74,23 @@ impl Progress for Behind<'_> {
     }
 }
 
-/// Does `write` and `verify` side by side; what `write` is given as settled waits for `verify`.
+/// Runs `write` and `verify` at once. A bad verification stops the writing, whose result is then lost.
+///
+/// # Errors
+/// As `verify`. The inner result is that of `write`.
 pub fn beside<W: Send, V>(
     context: &Context,
-    input: &Input,
-    write: impl FnOnce(&dyn Progress, Settled<'_>) -> W + Send,
+    write: impl FnOnce(&dyn Progress) -> W + Send,
     verify: impl FnOnce() -> Result<V>,
 ) -> Result<(W, V)> {
     let refused = AtomicBool::new(false);
     let progress = &Behind::new(&context.ui, &refused);
     std::thread::scope(|scope| {
-        let (tell, told) = std::sync::mpsc::channel();
-        let writer = scope.spawn(move || {
-            let settled: Settled<'_> = Box::new(move || match told.recv() {
-                Ok(()) => input.settle().map_err(io::Error::other),
-                Err(_) => Err(io::Error::other("the input is damaged")),
-            });
-            write(progress, settled)
-        });
+        let writer = scope.spawn(move || write(progress));
         let verified = verify();
         refused.store(verified.is_err(), Ordering::Relaxed);
-        match &verified {
-            Ok(_) => {
-                progress.show();
-                // A writer that failed already listens no more.
-                let _ = tell.send(());
-            }
-            Err(_) => drop(tell),
+        if verified.is_ok() {
+            progress.show();
         }
         let written = writer.join().map_err(|_| anyhow!("the writing thread stopped"))?;
         Ok((written, verified?))

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::{
     Context,
-    beside::{Settled, beside},
+    beside::beside,
     restore::RemovedJson,
     save::{dry, judge, read_back, say},
     scratch::scratch,
@@ -92,18 +92,12 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
             records_removed: measured.records_removed,
         }
     } else {
-        let write = |progress: &dyn Progress, settled: Settled<'_>| {
-            snapshot::compact_file(
-                &rewrite,
-                form,
-                &args.out,
-                read_back(args.read_back),
-                progress,
-                settled,
-            )
+        let write = |progress: &dyn Progress| {
+            snapshot::compact_file(&rewrite, form, &args.out, read_back(args.read_back), progress)
         };
         let verify = || if args.compaction.is_some() { Ok(()) } else { judge() };
-        beside(context, &input, write, verify)?.0?
+        let staged = beside(context, write, verify)?.0?;
+        input.publish(context, staged)?
     };
     say(context, &input, &args.reading);
     name_replaced(context, &target, args.dry_run);

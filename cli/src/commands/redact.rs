@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use etcdsnap_engine::{
     datadir::Kind,
     finding::{Finding, counted},
-    redact::{Error, KeyMap, Keys, Redacted, redact_file},
+    redact::{Error, KeyMap, Keys, Redacted, redact_file, redact_nothing},
     staging::{Filesystem, Space},
 };
 use serde::Serialize;
@@ -54,14 +54,20 @@ pub fn run(context: &Context, args: &Redact) -> Result<Answer> {
     let keys = keys(args)?;
     let input = Input::open(context, &args.path, &reading)?;
     let on = Filesystem::of(to.require_file()?);
-    let target = (!args.dry_run).then_some(args.out.as_path());
-    let settled = || input.settle().map_err(std::io::Error::other);
-    let access = Input::access(context)?;
-    let redacted = redact_file(&input.image(), &keys, target, access, &context.ui, settled);
-    let redacted = redacted.map_err(|error| match error {
+    let explain = |error| match error {
         Error::Bolt(error) => input.explain(error),
-        other => other.into(),
-    })?;
+        other => anyhow::Error::new(other),
+    };
+    let redacted = if args.dry_run {
+        let redacted = redact_nothing(&input.image(), &context.ui).map_err(explain)?;
+        input.settle()?;
+        redacted
+    } else {
+        let access = Input::access(context)?;
+        let staged = redact_file(&input.image(), &keys, &args.out, access, &context.ui);
+        let staged = staged.map_err(explain)?;
+        input.publish(context, staged)?
+    };
     let needed = Space::of([(&on, redacted.bytes)]);
     if args.dry_run {
         needed.iter().try_for_each(Space::check).context("nothing was written")?;

@@ -12,7 +12,6 @@ use etcdsnap_engine::{
     finding::{Finding, Severity, counted},
     limits::Limits,
     mvcc::{LeaseOrphans, Orphan, Prefixes},
-    progress::Progress,
     restore::{self, Contents, Options, Outcome, Plan, Prepared, Restoring, Target, warnings},
     schema::{Store, members},
     shell,
@@ -24,7 +23,7 @@ use serde::Serialize;
 
 use super::{
     Context,
-    beside::{Settled, beside},
+    beside::beside,
     save::{Applied, DRY_RUN, left_behind},
     scratch::scratch,
     target::{directory, name_remains},
@@ -221,7 +220,6 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
     if member.is_some() && reading.no_wal {
         context.warn("note: the WAL was not applied: entries that the db does not contain yet are not restored");
     }
-    let settled = || input.settle().map_err(std::io::Error::other);
     let (outcome, (verified, live_keys)) = match before {
         Some(verified) if args.dry_run => {
             let outcome = prepared.outcome(&context.ui)?;
@@ -229,12 +227,16 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
             input.settle()?;
             (outcome, verified)
         }
-        Some(verified) => (prepared.execute(&context.ui, settled)?, verified),
+        Some(verified) => {
+            let written = prepared.write(&context.ui)?;
+            input.settle()?;
+            (written.publish(&context.ui)?, verified)
+        }
         None => {
-            let execute =
-                |progress: &dyn Progress, settled: Settled<'_>| prepared.execute(progress, settled);
-            let (outcome, verified) = beside(context, &input, execute, verify)?;
-            (outcome?, verified)
+            let (written, verified) = beside(context, |progress| prepared.write(progress), verify)?;
+            let written = written?;
+            input.settle()?;
+            (written.publish(&context.ui)?, verified)
         }
     };
     let findings = warnings(&store, &plan, &outcome, origin)?;

@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use super::{
     Context,
-    beside::{Settled, beside},
+    beside::beside,
     scratch::scratch,
     target::{name_replaced, target},
 };
@@ -254,20 +254,24 @@ fn save(
         input.settle()?;
         (verified, bytes, digest)
     } else {
-        let write = |progress: &dyn Progress, settled: Settled<'_>| -> Result<_, snapshot::Error> {
-            let (out, back) = (target.given(), read_back(args.read_back));
-            if args.compact {
-                let rewrite = Rewrite::new(db);
-                let form = Form::Snapshot;
-                let written = snapshot::compact_file(&rewrite, form, out, back, progress, settled)?;
-                return Ok((written.bytes, written.digest));
-            }
+        let (out, back) = (target.given(), read_back(args.read_back));
+        let (bytes, digest, verified) = if args.compact {
+            let rewrite = Rewrite::new(db);
+            let form = Form::Snapshot;
+            let write = |progress: &dyn Progress| {
+                snapshot::compact_file(&rewrite, form, out, back, progress)
+            };
+            let (staged, verified) = beside(context, write, judge)?;
+            let written = input.publish(context, staged?)?;
+            (written.bytes, written.digest, verified)
+        } else {
             let known = snapshot::carried_digest(&input.image(), &db);
-            let written = snapshot::save_file(&db, known, out, back, progress, settled)?;
-            Ok((written.bytes, Some(written.digest)))
+            let write =
+                |progress: &dyn Progress| snapshot::save_file(&db, known, out, back, progress);
+            let (staged, verified) = beside(context, write, judge)?;
+            let written = input.publish(context, staged?)?;
+            (written.bytes, Some(written.digest), verified)
         };
-        let (written, verified) = beside(context, &input, write, judge)?;
-        let (bytes, digest) = written?;
         (verified, bytes, digest)
     };
     say(context, &input, &args.reading);

@@ -18,4 +18,4 @@ mod survey;
 mod write;
 
 pub use keys::{KeyMap, Keys};
-pub use write::{Error, Redacted, redact_file};
+pub use write::{Error, Redacted, redact_file, redact_nothing};

@@ -22,7 +22,7 @@ use crate::{
     progress::{Interrupted, Progress, Step},
     snapshot::{self, Digest, Image, Trailer, Verification},
     source::{self, Access, Source},
-    staging::{self, Filesystem, IoError, Space, SpaceError, Stage, TargetError},
+    staging::{self, Filesystem, IoError, Space, SpaceError, Stage, Staged, TargetError},
 };
 
 /// Bytes of pages rendered side by side.
@@ -52,9 +52,6 @@ pub enum Error {
     /// What was written cannot be read back.
     #[error(transparent)]
     Source(#[from] source::Error),
-    /// The original cannot be trusted.
-    #[error("the copy was not kept")]
-    Unsettled(#[source] io::Error),
     /// The original is sound and its copy is not: a mistake in the program.
     #[error("the copy of a sound file is not sound, and was not kept: {}", finding.message)]
     NotSound {
@@ -87,47 +84,22 @@ pub struct Redacted {
 }
 
 /// Writes the copy of `image` as file `target`: whole or not at all. It is synced, verified and compared with the
-/// original by what is found in both before it takes its name. `access` is how it is read back; `settled` is asked last
-/// whether the original's bytes can be trusted. With no `target` nothing is written and the copy is not compared.
+/// original by what is found in both. `access` is how it is read back. The caller publishes it once the original is
+/// known to have held still.
 ///
 /// A snapshot's digest is computed anew when it was right, and is a wrong one when it was wrong.
 ///
 /// # Errors
-/// When this is no bbolt file, the space does not suffice, the system refuses, and what `settled` says.
+/// When this is no bbolt file, the space does not suffice, the system refuses, or the caller stopped the operation.
 pub fn redact_file(
     image: &Image<'_>,
     keys: &Keys,
-    target: Option<&Path>,
+    target: &Path,
     access: Access,
     progress: &dyn Progress,
-    settled: impl FnOnce() -> io::Result<()>,
-) -> Result<Redacted, Error> {
-    let limits = Limits::default();
-    let survey = Survey::new(image.database(), limits, progress)?;
-    let before = judged(image, progress)?;
-    let mut redacted = Redacted {
-        bytes: length(image),
-        findings: before.findings.clone(),
-        damaged: before.damaged,
-        ..Redacted::default()
-    };
-    for segment in survey.segments() {
-        if matches!(segment.view, View::Blank | View::Header) && !is_zero(survey.bytes(&segment)) {
-            redacted.blanked_pages += segment.pages;
-            let range = segment.first..segment.first + segment.pages;
-            if let Some(last) = redacted.blanked.last_mut()
-                && last.end == range.start
-            {
-                last.end = range.end;
-            } else if redacted.blanked.len() < TOLD {
-                redacted.blanked.push(range);
-            }
-        }
-    }
-    let Some(target) = target else {
-        settled().map_err(Error::Unsettled)?;
-        return Ok(redacted);
-    };
+) -> Result<Staged<Redacted>, Error> {
+    let survey = Survey::new(image.database(), Limits::default(), progress)?;
+    let (before, mut redacted) = foreseen(image, &survey, progress)?;
     let target = staging::Target::find(target)?;
     let path = target.require_file()?;
     Space::of([(&Filesystem::of(path), redacted.bytes)]).iter().try_for_each(Space::check)?;
@@ -170,10 +142,45 @@ pub fn redact_file(
     };
     redacted.lost = missing(&before.findings, &after.findings);
     redacted.gained = missing(&after.findings, &before.findings);
-    settled().map_err(Error::Unsettled)?;
-    progress.step(Step::Rename, path);
-    stage.commit()?;
-    Ok(redacted)
+    Ok(Staged::new(stage, path.to_path_buf(), redacted))
+}
+
+/// What [`redact_file`] would write, as far as that is known without writing it: nothing is compared.
+///
+/// # Errors
+/// When this is no bbolt file, or the caller stopped the operation.
+pub fn redact_nothing(image: &Image<'_>, progress: &dyn Progress) -> Result<Redacted, Error> {
+    let survey = Survey::new(image.database(), Limits::default(), progress)?;
+    Ok(foreseen(image, &survey, progress)?.1)
+}
+
+/// What is found in the original, and what is known of the copy before it is written.
+fn foreseen(
+    image: &Image<'_>,
+    survey: &Survey<'_>,
+    progress: &dyn Progress,
+) -> Result<(Judged, Redacted), Interrupted> {
+    let before = judged(image, progress)?;
+    let mut redacted = Redacted {
+        bytes: length(image),
+        findings: before.findings.clone(),
+        damaged: before.damaged,
+        ..Redacted::default()
+    };
+    for segment in survey.segments() {
+        if matches!(segment.view, View::Blank | View::Header) && !is_zero(survey.bytes(&segment)) {
+            redacted.blanked_pages += segment.pages;
+            let range = segment.first..segment.first + segment.pages;
+            if let Some(last) = redacted.blanked.last_mut()
+                && last.end == range.start
+            {
+                last.end = range.end;
+            } else if redacted.blanked.len() < TOLD {
+                redacted.blanked.push(range);
+            }
+        }
+    }
+    Ok((before, redacted))
 }
 
 /// Bytes of the whole file.

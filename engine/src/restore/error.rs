@@ -115,9 +115,6 @@ pub enum Error {
     /// The system refused.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// What was read cannot be trusted.
-    #[error("the input changed while it was read")]
-    Unsettled(#[source] std::io::Error),
 }
 
 impl Error {

@@ -32,17 +32,13 @@ use crate::{
 const STEP: usize = 4 << 20;
 
 impl Prepared<'_, '_> {
-    /// Makes what was planned. `settled` is asked before anything gets its name whether the bytes of the input can
-    /// be trusted.
+    /// Writes all planned files under temporary names, synced. The caller publishes them once the input is known to
+    /// have held still.
     ///
     /// # Errors
-    /// When the space does not suffice, the system refuses, or the work was interrupted. Nothing stands under a
+    /// When the space does not suffice, the system refuses, or the caller stopped the operation. Nothing stands under a
     /// target's name then.
-    pub fn execute(
-        &self,
-        progress: &dyn Progress,
-        settled: impl FnOnce() -> io::Result<()>,
-    ) -> Result<Outcome, Error> {
+    pub fn write(&self, progress: &dyn Progress) -> Result<Written<'_>, Error> {
         self.check_space(progress)?;
         let units = self.plan.layout.units();
         let mut site = Site { stages: Vec::new(), owner: self.plan.owner, progress };
@@ -72,10 +68,7 @@ impl Prepared<'_, '_> {
         let written =
             self.write_dbs(&site, &dbs.map(|file| site.path(&file.seat)).collect::<Vec<_>>())?;
         site.sync_directories()?;
-        settled().map_err(Error::Unsettled)?;
-        progress.go_on()?;
-        site.publish(units)?;
-        Ok(self.outcome_of(written))
+        Ok(Written { stages: site.stages, units, outcome: self.outcome_of(written) })
     }
 
     /// Writes the members' databases, which are all alike: the input is read once.
@@ -151,6 +144,45 @@ impl Prepared<'_, '_> {
 }
 
 /// Where the work goes on, until everything gets its name.
+/// The finished files of a restore under temporary names. Dropped before [`Written::publish`], they are removed.
+#[derive(Debug)]
+#[must_use = "the data dirs get their names by `publish`"]
+pub struct Written<'p> {
+    stages: Vec<Stage>,
+    units: &'p [Unit],
+    outcome: Outcome,
+}
+
+impl Written<'_> {
+    /// What was written.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// Renames all data dirs to their final names.
+    ///
+    /// # Errors
+    /// When something stands there meanwhile, the system refuses, or the caller stopped the operation. What was renamed
+    /// already is removed again.
+    pub fn publish(self, progress: &dyn Progress) -> Result<Outcome, Error> {
+        progress.go_on()?;
+        for (done, (stage, unit)) in self.stages.into_iter().zip(self.units).enumerate() {
+            progress.step(Step::Rename, &unit.target);
+            let named = match unit.kind {
+                UnitKind::OverEmpty => stage.commit(),
+                UnitKind::New | UnitKind::File => stage.commit_new().map_err(TargetError::from),
+            };
+            if let Err(error) = named {
+                for unit in self.units.iter().take(done) {
+                    unmake(unit).map_err(IoError::at("remove", &unit.target))?;
+                }
+                return Err(error.into());
+            }
+        }
+        Ok(self.outcome)
+    }
+}
+
 struct Site<'s> {
     stages: Vec<Stage>,
     owner: Option<Owner>,
@@ -279,24 +311,6 @@ impl Site<'_> {
             for directory in found.iter().rev() {
                 self.progress.step(Step::Sync, directory);
                 sync_directory(directory)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives everything its name; when one cannot have it, none has.
-    fn publish(self, units: &[Unit]) -> Result<(), Error> {
-        for (done, (stage, unit)) in self.stages.into_iter().zip(units).enumerate() {
-            self.progress.step(Step::Rename, &unit.target);
-            let named = match unit.kind {
-                UnitKind::OverEmpty => stage.commit(),
-                UnitKind::New | UnitKind::File => stage.commit_new().map_err(TargetError::from),
-            };
-            if let Err(error) = named {
-                for unit in units.iter().take(done) {
-                    unmake(unit).map_err(IoError::at("remove", &unit.target))?;
-                }
-                return Err(error.into());
             }
         }
         Ok(())

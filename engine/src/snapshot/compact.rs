@@ -15,7 +15,7 @@ use crate::{
     bulk::ReadBack,
     progress::{Interrupted, Progress, Step},
     rewrite::{Rewrite, Rewritten, Seen},
-    staging::{Filesystem, IoError, Space, Stage, Target},
+    staging::{Filesystem, IoError, Space, Stage, Staged, Target},
 };
 
 /// What a compacted file is.
@@ -50,20 +50,19 @@ pub struct Compacted {
 
 /// Writes `rewrite` as file `target`: whole or not at all. Its pages are checked and its content is compared while it is
 /// written, and it is synced before it takes its name; an older file of that name stays until then, and is replaced
-/// only when every byte of the database was read back from the disk. `settled` is asked last whether the bytes of the
-/// source can be trusted.
+/// only when every byte of the database was read back from the disk. The caller publishes it once the source is known to
+/// have held still.
 ///
 /// # Errors
 /// When the space does not suffice, the source cannot be read, the system refuses, or what was written reads back
-/// differently; and what `settled` says.
+/// differently.
 pub fn compact_file(
     rewrite: &Rewrite<'_>,
     form: Form,
     target: &Path,
     read_back: ReadBack,
     progress: &dyn Progress,
-    settled: impl FnOnce() -> io::Result<()>,
-) -> Result<Compacted, Error> {
+) -> Result<Staged<Compacted>, Error> {
     let target = Target::find(target)?;
     let path = target.require_file()?;
     let read_back = replacing(&target, read_back);
@@ -93,10 +92,8 @@ pub fn compact_file(
         progress.step(Step::Sync, stage.path());
         stage.handle().sync_all().map_err(at)?;
     }
-    settled().map_err(Error::Stream)?;
-    progress.step(Step::Rename, path);
-    stage.commit()?;
-    Ok(Compacted { bytes: form.len(size_bytes), digest, records_removed })
+    let compacted = Compacted { bytes: form.len(size_bytes), digest, records_removed };
+    Ok(Staged::new(stage, path.to_path_buf(), compacted))
 }
 
 /// Writes `rewrite` as a snapshot to `out`, which need not be a file. The source is read twice: a snapshot begins

@@ -1,7 +1,7 @@
 //! Writes a snapshot: the bytes a server's snapshot of the same transaction would have.
 
 use std::{
-    io::{self, Write},
+    io::Write,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -16,7 +16,7 @@ use crate::{
     bolt::{Db, TxId, meta::Meta, write::meta_page},
     bulk::{Bulk, ReadBack},
     progress::{Interrupted, Progress, Step},
-    staging::{Filesystem, IoError, Space, Stage, Target},
+    staging::{Filesystem, IoError, Space, Stage, Staged, Target},
 };
 
 /// Bytes written and hashed at a time.
@@ -112,19 +112,18 @@ fn meta_pages(db: &Db<'_>) -> Vec<u8> {
 
 /// Writes the snapshot of `db` as file `target`: whole or not at all. It is synced before it takes its name; an older file
 /// of that name stays until then, and is replaced only when every byte was read back from the disk. `known` is the
-/// digest, where there is one: see [`carried_digest`]. `settled` is asked last whether the bytes of `db` can be
-/// trusted, and the digest that is known.
+/// digest, where there is one: see [`carried_digest`]. The caller publishes the file once the source of `db` is known to
+/// have held still.
 ///
 /// # Errors
-/// As [`write()`], when what was written reads back differently, and what `settled` says.
+/// As [`write()`], and when what was written reads back differently.
 pub fn save_file(
     db: &Db<'_>,
     known: Option<Digest>,
     target: &Path,
     read_back: ReadBack,
     progress: &dyn Progress,
-    settled: impl FnOnce() -> io::Result<()>,
-) -> Result<Saved, Error> {
+) -> Result<Staged<Saved>, Error> {
     let target = Target::find(target)?;
     let path = target.require_file()?;
     Space::of([(&Filesystem::of(path), length(db))]).iter().try_for_each(Space::check)?;
@@ -146,10 +145,7 @@ pub fn save_file(
     file.read_back_rest().map_err(IoError::at("read back", stage.path()))?;
     progress.advance(saved.bytes);
     drop(file);
-    settled().map_err(Error::Stream)?;
-    progress.step(Step::Rename, path);
-    stage.commit()?;
-    Ok(saved)
+    Ok(Staged::new(stage, path.to_path_buf(), saved))
 }
 
 /// What is read back of a file that will be named `target`: all when there is a file that would be lost.

@@ -11,6 +11,7 @@ mod follow;
 mod owner;
 mod space;
 mod stage;
+mod staged;
 mod target;
 
 pub use error::{IoError, Refusal, TargetError};
@@ -18,4 +19,5 @@ pub use follow::followed;
 pub use owner::Owner;
 pub use space::{Filesystem, Space, SpaceError};
 pub use stage::{Stage, is_mount_point, parent, remains, sync_directory};
+pub use staged::Staged;
 pub use target::{Target, check_parent};

@@ -338,10 +338,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        progress::Interrupted,
-        staging::{Stage, followed, remains},
-    };
+    use crate::staging::{Stage, followed, remains};
 
     /// Makes a special file; `false`, said aloud, where this user may not.
     fn node(path: &Path, kind: FileType, major: u32, minor: u32) -> bool {

@@ -27,7 +27,7 @@ fn redacted_with(bytes: &[u8], keys: &Keys) -> Result<(Vec<u8>, Redacted), Error
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("copy.db");
     let image = Image::split(bytes);
-    let redacted = redact_file(&image, keys, Some(&target), Access::Read, &Silent, || Ok(()))?;
+    let redacted = redact_file(&image, keys, &target, Access::Read, &Silent)?.publish(&Silent)?;
     let copy = fs::read(&target).unwrap();
     assert_eq!(copy.len(), bytes.len());
     Ok((copy, redacted))

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Read as _},
+    io::Read as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
@@ -119,23 +119,18 @@ fn work(
     let (_, bytes) = databases("clean-36").remove(0);
     let db = Image::split(&bytes).db(Limits::default())?;
     let out = dir.join("out.db");
-    let settled = || -> io::Result<()> { Ok(()) };
     match scene {
-        "save" => drop(snapshot::save_file(&db, None, &out, ReadBack::Ends, progress, settled)?),
+        "save" => drop(
+            snapshot::save_file(&db, None, &out, ReadBack::Ends, progress)?.publish(progress)?,
+        ),
         "compact" => {
             let rewrite = Rewrite::new(db);
-            snapshot::compact_file(
-                &rewrite,
-                Form::Snapshot,
-                &out,
-                ReadBack::All,
-                progress,
-                settled,
-            )?;
+            snapshot::compact_file(&rewrite, Form::Snapshot, &out, ReadBack::All, progress)?
+                .publish(progress)?;
         }
         _ => {
             let plan = plan(scene, dir)?;
-            Prepared::new(&plan, &db, progress)?.execute(progress, settled)?;
+            Prepared::new(&plan, &db, progress)?.write(progress)?.publish(progress)?;
         }
     }
     Ok(())

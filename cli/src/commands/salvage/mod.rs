@@ -151,13 +151,14 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
         findings: Vec::new(),
         damaged,
     };
-    let settled = || input.settle().map_err(io::Error::other);
     if let Some(plan) = plan {
         let prepared = Prepared::new(&plan, &db, &context.ui)?;
         let outcome = if args.dry_run {
             prepared.outcome(&context.ui)?
         } else {
-            prepared.execute(&context.ui, settled)?
+            let written = prepared.write(&context.ui)?;
+            input.settle()?;
+            written.publish(&context.ui)?
         };
         findings.extend(restore::warnings(&Store::new(db), &plan, &outcome, None)?);
         let old = members::members(&Store::new(db))?.records;
@@ -176,7 +177,7 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
         if let Some(owner) = args.owner {
             owner.take(stage.handle()).context("set the owner")?;
         }
-        settled()?;
+        input.settle()?;
         stage.commit()?;
     }
     file_target.iter().for_each(|target| target::name_replaced(context, target, args.dry_run));
