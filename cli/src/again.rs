@@ -2,16 +2,19 @@
 
 use std::{env, ffi::OsString, path::Path};
 
-use etcdsnap_engine::datadir;
-
-use etcdsnap_engine::shell;
+use etcdsnap_engine::{Cause, Error, datadir, shell};
 
 /// The command line to try next, for a path that is one level off; `None` for every other error.
 pub fn command(error: &anyhow::Error) -> Option<String> {
-    let (path, meant) = error.chain().find_map(|cause| match cause.downcast_ref() {
-        Some(datadir::Error::NoDatabase { path, nearby }) => Some((path, nearby.meant()?)),
-        _ => None,
-    })?;
+    let located = error.chain().find_map(|cause| match cause.downcast_ref::<Error>() {
+        Some(error) => match error.cause() {
+            Cause::Locate(error) => Some(error),
+            _ => None,
+        },
+        None => cause.downcast_ref(),
+    });
+    let Some(datadir::Error::NoDatabase { path, nearby }) = located else { return None };
+    let meant = nearby.meant()?;
     let (mut replaced, mut words) = (false, vec!["etcdsnap".to_owned()]);
     for word in env::args_os().skip(1) {
         let new = with(&word, path, meant);

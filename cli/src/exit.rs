@@ -3,12 +3,15 @@
 use std::{io::Write as _, panic, process::ExitCode};
 
 use etcdsnap_engine::{
-    bolt,
+    Cause, Error, ErrorKind, bolt,
     member::{Lacking, NotReplayed},
     mend, mvcc, redact, restore, rewrite, snapshot, v2store,
 };
 
-use crate::output::{Spool, error_line, for_terminal};
+use crate::{
+    hint,
+    output::{self, Spool, error_line, for_terminal},
+};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,10 +73,33 @@ pub fn finish(answer: Answer) -> ExitCode {
     }
 }
 
-/// Says why a command could not end well.
-pub fn fail(error: &anyhow::Error) -> ExitCode {
-    say(&for_terminal(format!("error: {error:#}").as_bytes()));
+/// Says why a command could not end well; of a damaged input, first what is wrong with it unless told to be quiet.
+pub fn fail(error: &anyhow::Error, quiet: bool) -> ExitCode {
+    if !quiet
+        && let Some(Cause::Snapshot(snapshot::Error::Damaged { findings })) =
+            of_engine(error).map(Error::cause)
+    {
+        output::findings(findings).iter().for_each(|line| say(line));
+    }
+    say_error(error);
     fail_code(error).into()
+}
+
+/// Says what went wrong and what to do next, in one line.
+pub fn say_error(error: &anyhow::Error) {
+    say(&for_terminal(format!("error: {}", sentence(error)).as_bytes()));
+}
+
+/// What went wrong, and what to do next.
+pub fn sentence(error: &anyhow::Error) -> String {
+    match of_engine(error).and_then(Error::next) {
+        Some(hint) => format!("{error:#}; {}", hint::said(hint)),
+        None => format!("{error:#}"),
+    }
+}
+
+fn of_engine(error: &anyhow::Error) -> Option<&Error> {
+    error.chain().find_map(|cause| cause.downcast_ref())
 }
 
 /// Says something to people on standard error; nobody left to read it is no reason to die.
@@ -88,6 +114,12 @@ pub fn say_whole(line: &str) {
 
 /// Damage in the input is 1, everything else that stops a command is 2.
 pub fn fail_code(error: &anyhow::Error) -> Exit {
+    if let Some(error) = of_engine(error) {
+        return match error.kind() {
+            ErrorKind::Damage => Exit::Damage,
+            _ => Exit::CouldNot,
+        };
+    }
     let damage = error.chain().any(|cause| {
         if let Some(error) = cause.downcast_ref::<snapshot::Error>() {
             match error {

@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod connection;
 mod exit;
+mod hint;
 mod input;
 mod output;
 mod owner;
@@ -19,11 +20,11 @@ use clap::Parser;
 fn main() -> ExitCode {
     exit::on_panic(|| {
         let arguments = args::Arguments::parse();
-        let threads = arguments.global.threads;
+        let (threads, quiet) = (arguments.global.threads, arguments.global.quiet);
         match commands::pool(threads).and_then(|pool| pool.install(|| commands::run(arguments))) {
             Ok(answer) => exit::finish(answer),
             Err(error) => {
-                let code = exit::fail(&error);
+                let code = exit::fail(&error, quiet);
                 if let Some(line) = again::command(&error) {
                     exit::say_whole(&format!("next: {}", output::for_terminal(line.as_bytes())));
                 }

@@ -6,8 +6,10 @@ pub mod content;
 pub mod crc32c;
 pub mod datadir;
 pub mod diagnose;
+mod error;
 pub mod finding;
 pub mod ids;
+pub mod jobs;
 pub mod limits;
 pub mod member;
 pub mod mend;
@@ -29,3 +31,5 @@ pub mod staging;
 pub mod synthetic;
 pub mod v2store;
 pub mod wal;
+
+pub use error::{Cause, Error, ErrorKind, Hint};

@@ -11,7 +11,7 @@ use super::Context;
 use crate::{
     args::{self, Format, Reading},
     exit::{Answer, Exit},
-    input::Input,
+    input::open,
     output::{self, KeyJson, Spool, for_terminal},
 };
 
@@ -45,9 +45,9 @@ struct Json {
 /// Finds them, in the order of the file, and prints one a line.
 pub fn run(context: &Context, args: &args::Carve) -> Result<Answer> {
     let reading = Reading { no_wal: true, ..Reading::default() };
-    let input = Input::open(context, &args.path, &reading)?;
+    let input = open(context, &args.path, &reading)?;
     let explain = |error| match error {
-        salvage::Error::Bolt(error) => input.explain(error),
+        salvage::Error::Bolt(error) => anyhow::Error::new(input.explain(error)),
         other => other.into(),
     };
     let carver = Carver::new(input.bytes(), &context.ui).map_err(explain)?;

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     args::{Compact, Format},
     exit::Answer,
-    input::Input,
+    input::open,
     output::{self, PlannedJson, Table},
 };
 
@@ -56,8 +56,8 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
     let file = target
         .require_file()
         .context("`save --compact` writes a snapshot into a stream, this command does not")?;
-    let input = Input::open(context, &args.path, &args.reading)?;
-    input.whole()?;
+    let input = open(context, &args.path, &args.reading)?;
+    input.require_whole()?;
     let db = input.db()?;
     let scratch = if args.dry_run { None } else { scratch(Some(file)) };
     let judge = || judge(context, &args.path, &input, scratch.as_ref()).map(|_| ());
@@ -97,7 +97,7 @@ pub fn run(context: &Context, args: &Compact) -> Result<Answer> {
         };
         let verify = || if args.compaction.is_some() { Ok(()) } else { judge() };
         let staged = beside(context, write, verify)?.0?;
-        input.publish(context, staged)?
+        input.publish(staged, &context.ui)?
     };
     say(context, &input, &args.reading);
     name_replaced(context, &target, args.dry_run);

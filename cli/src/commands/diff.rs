@@ -4,6 +4,7 @@ use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
 use anyhow::{Result, anyhow};
 use etcdsnap_engine::{
+    Error, Hint,
     member::Committed,
     mvcc::{self, Change, Diff, Difference, KeySpace, Record, Side},
     schema::Store,
@@ -14,7 +15,7 @@ use super::{Context, changes::RecordJson, sound};
 use crate::{
     args::{self, Format, Reading},
     exit::{Answer, Exit},
-    input::{Input, SALVAGE, ask},
+    input::{Input, ask},
     output::{self, KeyJson, LongTable, Spool, shown_key},
 };
 
@@ -109,7 +110,8 @@ pub fn run(context: &Context, args: &args::Diff) -> Result<Answer> {
 }
 
 fn space<'i>(context: &Context, input: &'i Input) -> Result<KeySpace<'i>> {
-    KeySpace::open(&Store::new(sound(context, input)?)).map_err(|error| input.named(error))
+    let store = Store::new(sound(context, input)?);
+    Ok(KeySpace::open(&store).map_err(|error| input.name(error))?)
 }
 
 fn compare<'a>(
@@ -186,16 +188,16 @@ fn named(error: mvcc::Error, before: Compared<'_, '_>, after: Compared<'_, '_>) 
         (false, true) => Some(after.path),
         (false, false) => None,
     };
-    let damage = error.is_damage();
-    let error = anyhow::Error::new(error);
-    match path {
-        Some(path) => error.context(path.display().to_string()),
-        None if damage => {
-            let (before, after) = (before.path.display(), after.path.display());
-            error.context(format!("{before} or {after}: see `etcdsnap verify`; {SALVAGE}"))
+    let hint = (path.is_none() && error.is_damage()).then_some(Hint::VerifyAndSalvage);
+    let error = Error::new(error);
+    let error = match path {
+        Some(path) => error.at(path),
+        None if hint.is_some() => {
+            error.while_doing(format!("{} or {}", before.path.display(), after.path.display()))
         }
         None => error,
-    }
+    };
+    hint.into_iter().fold(error, Error::hint).into()
 }
 
 fn word(change: Change) -> &'static str {

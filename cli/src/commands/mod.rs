@@ -40,18 +40,12 @@ use std::sync::{
 };
 
 use anyhow::{Context as _, Result};
-use etcdsnap_engine::{
-    bolt::{self, Db},
-    diagnose,
-    finding::Severity,
-    member::Committed,
-    snapshot,
-};
+use etcdsnap_engine::{bolt::Db, diagnose, jobs::StateRead, member::Committed};
 
 use crate::{
     args::{Arguments, Command, Format, Global, Snapshot},
     exit::{Answer, Exit, say},
-    input::{Input, SALVAGE},
+    input::Input,
     output,
     ui::Ui,
 };
@@ -71,21 +65,22 @@ pub struct Context {
 impl Context {
     /// Says to people what of the WAL is in what they see, and that a server may change it.
     pub fn say_replayed(&self, input: &Input) {
-        if input.is_running() {
-            self.warn(&format!(
-                "warning: {}: {}",
-                input.located().path.display(),
-                diagnose::RUNNING
-            ));
+        self.say_state(&StateRead::of(input), input.committed());
+    }
+
+    /// As [`Context::say_replayed`], of a state that a job has read.
+    pub fn say_state(&self, state: &StateRead, committed: Committed) {
+        if state.running {
+            self.warn(&format!("warning: {}: {}", state.path.display(), diagnose::RUNNING));
         }
-        if let Some(report) = input.report() {
+        if let Some(report) = &state.report {
             told::replayed(report).iter().for_each(|line| self.warn(line));
             told::uncertain(report)
                 .iter()
                 .for_each(|line| say(&output::for_terminal(line.as_bytes())));
         }
-        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = input.committed();
-        if input.lacking().is_some() {
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = committed;
+        if state.lacking.is_some() {
             self.lacking.store(true, Ordering::Relaxed);
         }
     }
@@ -101,18 +96,9 @@ impl Context {
     }
 }
 
-/// The database of `input`, whose page tree is sound; damage is said and refused.
+/// The database of `input`, whose page tree is sound; damage is refused.
 fn sound<'i>(context: &Context, input: &'i Input) -> Result<Db<'i>> {
-    let db = input.db()?;
-    let mut findings = bolt::check::check(&db, &context.ui)?;
-    findings.retain(|finding| finding.severity == Severity::Damage && finding.code != "freelist");
-    if findings.is_empty() {
-        return Ok(db);
-    }
-    findings.iter().for_each(|finding| context.warn(&output::finding(finding)));
-    let path = input.located().path.display();
-    Err(anyhow::Error::new(snapshot::Error::Damaged { findings })
-        .context(format!("{path}: see `etcdsnap check`; {SALVAGE}")))
+    Ok(input.sound_db(&context.ui)?)
 }
 
 /// The threads to work with; all cores unless told otherwise.

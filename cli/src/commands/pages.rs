@@ -98,7 +98,7 @@ pub fn mapped_or_bare<T>(
             }
             Err(why) => {
                 let Some(db) = Db::without_meta(input.bytes(), Limits::default(), &why) else {
-                    return Err(input.explain(why));
+                    return Err(input.explain(why).into());
                 };
                 (db, PageMap::by_headers(&db, why))
             }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     args::{Format, Reading, Redact},
     exit::{Answer, Exit},
-    input::Input,
+    input::{Input, access, open},
     output::{self, FindingJson, PlannedJson, Table},
 };
 
@@ -52,10 +52,10 @@ pub fn run(context: &Context, args: &Redact) -> Result<Answer> {
     let reading = Reading { no_wal: true, ..Reading::default() };
     let to = file_target(context, &[&args.path], &args.out)?;
     let keys = keys(args)?;
-    let input = Input::open(context, &args.path, &reading)?;
+    let input = open(context, &args.path, &reading)?;
     let on = Filesystem::of(to.require_file()?);
     let explain = |error| match error {
-        Error::Bolt(error) => input.explain(error),
+        Error::Bolt(error) => anyhow::Error::new(input.explain(error)),
         other => anyhow::Error::new(other),
     };
     let redacted = if args.dry_run {
@@ -63,10 +63,10 @@ pub fn run(context: &Context, args: &Redact) -> Result<Answer> {
         input.settle()?;
         redacted
     } else {
-        let access = Input::access(context)?;
+        let access = access(context)?;
         let staged = redact_file(&input.image(), &keys, &args.out, access, &context.ui);
         let staged = staged.map_err(explain)?;
-        input.publish(context, staged)?
+        input.publish(staged, &context.ui)?
     };
     let needed = Space::of([(&on, redacted.bytes)]);
     if args.dry_run {

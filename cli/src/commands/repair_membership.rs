@@ -10,7 +10,7 @@ use super::{Context, target::new_directory};
 use crate::{
     args::{Format, RepairMembership},
     exit::{Answer, Exit},
-    input::Input,
+    input::access,
     output::{self, Table, escape},
 };
 
@@ -34,7 +34,7 @@ pub fn run(context: &Context, args: &RepairMembership) -> Result<Answer> {
     let sources = [Some(args.path.as_path()), args.reading.wal_dir.as_deref()];
     let sources: Vec<&Path> = sources.into_iter().flatten().collect();
     let out = new_directory(context, &sources, &args.out)?;
-    let options = args.reading.options(Input::access(context)?);
+    let options = args.reading.options(access(context)?);
     let plan = Plan::new(&args.path, &options, &context.ui)?;
     let changes: Vec<ChangeJson> = plan.changes().iter().map(json).collect();
     let write = !args.dry_run && !changes.is_empty();

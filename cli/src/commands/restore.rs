@@ -31,7 +31,7 @@ use super::{
 use crate::{
     args::{Format, OrphanLeases, Restore},
     exit::{Answer, say, say_whole},
-    input::{Input, apart},
+    input::{Input, apart, open},
     output::{self, FindingJson, KeyJson, PlannedJson, Table, escape, finding_line, wrapped},
 };
 
@@ -191,8 +191,8 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
         .filter(|target| !targets.iter().any(|known| known == target))
         .for_each(|target| name_remains(context, target));
     let reading = args.reading();
-    let input = Input::open(context, &args.path, &reading)?;
-    input.whole()?;
+    let input = open(context, &args.path, &reading)?;
+    input.require_whole()?;
     let db = input.db()?;
     let v2 = input.v2_summary();
     // What is copied as it stands can be copied while it is verified; a cut is made of what is known to be sound.

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     args::{Format, Reading, Save},
     exit::Answer,
-    input::Input,
+    input::{Input, open},
     output::{self, PlannedJson, Table},
 };
 
@@ -237,8 +237,8 @@ fn save(
     target: &Target,
     stream: Option<File>,
 ) -> Result<Done> {
-    let input = Input::open(context, source, &args.reading)?;
-    input.whole()?;
+    let input = open(context, source, &args.reading)?;
+    input.require_whole()?;
     let db = input.db()?;
     let v2 = input.v2_summary();
     let on = target.file().map(Filesystem::of);
@@ -262,14 +262,14 @@ fn save(
                 snapshot::compact_file(&rewrite, form, out, back, progress)
             };
             let (staged, verified) = beside(context, write, judge)?;
-            let written = input.publish(context, staged?)?;
+            let written = input.publish(staged?, &context.ui)?;
             (written.bytes, written.digest, verified)
         } else {
             let known = snapshot::carried_digest(&input.image(), &db);
             let write =
                 |progress: &dyn Progress| snapshot::save_file(&db, known, out, back, progress);
             let (staged, verified) = beside(context, write, judge)?;
-            let written = input.publish(context, staged?)?;
+            let written = input.publish(staged?, &context.ui)?;
             (written.bytes, Some(written.digest), verified)
         };
         (verified, bytes, digest)

@@ -16,8 +16,8 @@ use serde::Serialize;
 use super::Context;
 use crate::{
     args::{self, Format, Reading},
-    exit::{Answer, Exit, fail_code, say},
-    input::{Input, ask},
+    exit::{Answer, Exit, fail_code, say_error, sentence},
+    input::{Input, access, ask},
     output::{self, FindingJson, Table, Tone, escape},
 };
 
@@ -70,7 +70,7 @@ pub fn run(context: &Context, verify: &args::Verify) -> Result<Answer> {
             }
             // One bad file must not hide the others on the shelf.
             Err(error) => {
-                say(&output::for_terminal(format!("error: {error:#}").as_bytes()));
+                say_error(&error);
                 if context.global.format == Format::Json {
                     answer.text.extend(refused(path, &error)?.bytes());
                 }
@@ -100,7 +100,7 @@ fn against(context: &Context, input: &Input, reading: &Reading) -> Result<(Strin
             Vec::new(),
         ));
     }
-    let options = reading.options(Input::access(context)?);
+    let options = reading.options(access(context)?);
     let found = against_log(input, &options, &context.ui)?;
     let detail = match &found {
         None => "the db is what the log's entries make".to_owned(),
@@ -135,7 +135,7 @@ pub fn wal(input: &Input) -> Option<(String, Vec<Finding>)> {
 
 /// An input that could not be judged is not sound: it has its line, too.
 fn refused(path: &Path, error: &anyhow::Error) -> Result<String> {
-    let message = format!("{error:#}");
+    let message = sentence(error);
     let finding = Finding::damage("unreadable", Place::File, message);
     output::json(&Json {
         path: path.display().to_string(),

@@ -1,10 +1,13 @@
 //! How much of what is shown is known to be committed.
 
+use serde::Serialize;
+
 use super::Opened;
 use crate::{mvcc::KeySpace, schema::Store};
 
 /// How much of what is shown the member's own files prove to be committed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Committed {
     /// Entries that are shown and not known to be committed; 0 for a file, and for a member that votes alone.
     pub entries_uncommitted: u64,

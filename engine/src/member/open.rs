@@ -39,6 +39,13 @@ pub struct Options {
     pub any_program: bool,
 }
 
+impl Default for Options {
+    /// Everything that the member has, read instead of mapped.
+    fn default() -> Self {
+        Self::new(Access::Read)
+    }
+}
+
 impl Options {
     /// Everything that the member has.
     pub fn new(access: Access) -> Self {

@@ -32,8 +32,8 @@ use super::{
 };
 use crate::{
     args::{Bench, Format, Reading},
-    exit::{Answer, Exit, fail_code, say},
-    input::Input,
+    exit::{Answer, Exit, fail_code, say_error},
+    input::open,
     output::{self, Table},
 };
 
@@ -164,7 +164,7 @@ pub fn run(context: &Context, args: &Bench) -> Result<Answer> {
     }
     // What was measured before a job failed took hours, perhaps: it is shown.
     if let Some(error) = &failed {
-        say(&output::for_terminal(format!("error: {error:#}").as_bytes()));
+        say_error(error);
     }
     let exit = failed.as_ref().map_or(Exit::Sound, fail_code);
     let answer = Json {
@@ -211,7 +211,7 @@ fn measure(
     given: bool,
 ) -> Result<(FileJson, Option<anyhow::Error>)> {
     let (bytes, revision, compact_revision) = {
-        let opened = Input::open(context, input, &Reading { no_wal: true, ..Reading::default() })?;
+        let opened = open(context, input, &Reading { no_wal: true, ..Reading::default() })?;
         let db = opened.db()?;
         let space = KeySpace::open(&Store::new(db))?;
         (db.size_bytes(), space.last_record(), space.compact_revision())

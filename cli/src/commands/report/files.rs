@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use etcdsnap_engine::{bolt, progress::{Interrupted, Progress as _}, snapshot::Digest};
+use etcdsnap_engine::{
+    progress::{Interrupted, Progress as _},
+    snapshot::Digest,
+};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 

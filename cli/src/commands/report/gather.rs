@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     commands::{Context, verify::wal},
+    exit::sentence,
     input::Input,
 };
 
@@ -109,7 +110,7 @@ pub fn gather<'a>(
     let mut verification = match (verified, input.file_db()) {
         (Some(verified), Ok(_)) => verified,
         // Damage beyond reading is what the page is for.
-        (_, Err(error)) => unreadable(&error),
+        (_, Err(error)) => unreadable(&error.into()),
         (None, Ok(_)) => Verification::default(),
     };
     let sound = verification.is_sound();
@@ -156,7 +157,7 @@ pub fn gather<'a>(
 /// What there is to say of a database that cannot be opened.
 fn unreadable(error: &anyhow::Error) -> Verification {
     let mut verification = Verification::default();
-    let finding = Finding::damage("unreadable", Place::File, format!("{error:#}"));
+    let finding = Finding::damage("unreadable", Place::File, sentence(error));
     verification.add("pages", "the database cannot be opened".to_owned(), vec![finding]);
     verification
 }

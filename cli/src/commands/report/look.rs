@@ -4,6 +4,7 @@ use std::{path::Path, time::SystemTime};
 
 use anyhow::{Result, anyhow};
 use etcdsnap_engine::{
+    Error,
     diagnose::{
         AgainstError, Verdict,
         cluster::{Again, Answer, Examined, answer},
@@ -11,7 +12,6 @@ use etcdsnap_engine::{
     finding::Severity,
     member::{self, Committed, Opened},
     progress::Progress as _,
-    source,
 };
 use maud::html;
 
@@ -24,8 +24,8 @@ use super::{
 use crate::{
     args::{Inputs, Reading},
     commands::Context,
-    exit::{Exit, fail_code, say},
-    input::Input,
+    exit::{Exit, fail_code, say, sentence},
+    input::{Input, access, open},
     output::for_terminal,
 };
 
@@ -78,7 +78,7 @@ pub fn look(context: &Context, inputs: &Inputs, now: SystemTime) -> Result<Looke
             let mut reading = inputs.reading.clone();
             reading.until.to = again.to;
             reading.wal_dir = again.wal_dir.clone().or(reading.wal_dir);
-            Ok(Input::open(context, path, &reading)?.into_opened())
+            Ok(open(context, path, &reading)?.into_opened())
         };
         let answer = match answer(&examined, reopen, &context.ui) {
             Err(error) if has_moved(&error) && attempt < ATTEMPTS => {
@@ -118,7 +118,7 @@ fn examine(
     refused: &mut [Option<anyhow::Error>],
 ) -> Result<Vec<Examined>> {
     let several = inputs.paths.len() > 1;
-    let options = inputs.reading.options(Input::access(context)?);
+    let options = inputs.reading.options(access(context)?);
     let mut examined = Vec::new();
     for (path, refused) in inputs.paths.iter().zip(&mut *refused) {
         let error = match refused.take() {
@@ -135,7 +135,7 @@ fn examine(
                 }
             },
         };
-        examined.push(Examined::unreadable(path, format!("{error:#}")));
+        examined.push(Examined::unreadable(path, sentence(&error)));
         *refused = Some(error);
     }
     if refused.iter().all(Option::is_some) {
@@ -157,13 +157,13 @@ fn examined_one(
     let reading = if several && path.is_file() { &alone } else { reading };
     let mut attempt = 1;
     let input = loop {
-        match Input::open(context, path, reading) {
+        match open(context, path, reading) {
             Err(error) if has_moved(&error) && attempt < ATTEMPTS => attempt += 1,
             input => break input?,
         }
     };
     if input.files().is_none()
-        && let Err(error) = input.file_db()
+        && let Err(error) = input.file_db().map_err(anyhow::Error::new)
         && fail_code(&error) != Exit::Damage
     {
         // No database: before all of its bytes are looked at.
@@ -213,13 +213,13 @@ fn parts(
                 parts.push(Ok(match part {
                     Err(error) if several && !context.ui.interrupted() => {
                         tell(path, &error);
-                        unreadable(path, &format!("{error:#}"))
+                        unreadable(path, &sentence(&error))
                     }
                     part => part?,
                 }));
             }
             // What went wrong in files that change is no finding about them.
-            Err(error) => parts.push(Err(error)),
+            Err(error) => parts.push(Err(error.into())),
         }
     }
     Ok(parts)
@@ -227,7 +227,7 @@ fn parts(
 
 /// An error of the key space with the name of its input.
 fn named(input: &Input, error: anyhow::Error) -> anyhow::Error {
-    error.downcast().map_or_else(|error| error, |error| input.named(error))
+    error.downcast().map_or_else(|error| error, |error| input.name(error).into())
 }
 
 fn unreadable(path: &Path, why: &str) -> Part {
@@ -246,15 +246,15 @@ fn has_moved(error: &anyhow::Error) -> bool {
             Some(AgainstError::Open(error)) => Some(error),
             _ => cause.downcast_ref::<member::Error>(),
         };
-        let changed = matches!(cause.downcast_ref(), Some(source::Error::Changed { .. }));
-        changed || of_member.is_some_and(member::Error::has_moved)
+        of_member.is_some_and(member::Error::has_moved)
+            || cause.downcast_ref().is_some_and(Error::has_moved)
     })
 }
 
 /// Says why an input is not read; the others are.
 fn tell(path: &Path, error: &anyhow::Error) {
-    let line = format!("error: {error:#}");
+    let line = format!("error: {}", sentence(error));
     let named = line.contains(&path.display().to_string());
-    let line = if named { line } else { format!("error: {}: {error:#}", path.display()) };
+    let line = if named { line } else { format!("error: {}: {}", path.display(), sentence(error)) };
     say(&for_terminal(line.as_bytes()));
 }

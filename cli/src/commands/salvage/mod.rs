@@ -33,7 +33,7 @@ use super::{
 use crate::{
     args::{self, Reading},
     exit::{Answer, Exit},
-    input::{Input, apart},
+    input::{Input, apart, open},
 };
 
 /// What was saved, and into what.
@@ -93,7 +93,7 @@ pub fn run(context: &Context, args: &args::Salvage) -> Result<Answer> {
     };
     // The file as it is: what the WAL adds is applied to what was saved.
     let reading = Reading { no_wal: true, ..Reading::default() };
-    let input = Input::open(context, &args.path, &reading)?;
+    let input = open(context, &args.path, &reading)?;
     if input.located().member.is_none()
         && (args.source_wal_dir.is_some() || args.which.commit != args::Commit::All)
     {
@@ -237,7 +237,7 @@ fn write(
 ) -> Result<Report> {
     let bytes = input.image().database();
     let mut salvage = Salvage::read(bytes, wanted, &context.ui).map_err(|error| match error {
-        salvage::Error::Bolt(error) => input.explain(error),
+        salvage::Error::Bolt(error) => input.explain(error).into(),
         other => anyhow::Error::new(other).context(format!("{}", args.path.display())),
     })?;
     let txid = salvage.txid();
