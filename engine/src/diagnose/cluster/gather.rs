@@ -243,7 +243,7 @@ fn examine(
     let metadata = opened.wal().and_then(|wal| wal.metadata);
     let sound = judged.verdict < Verdict::SalvageOnly;
     let said = store.as_ref().filter(|_| sound).map(|store| said(store, opened));
-    let said = said.transpose().map_err(damaged)?.flatten();
+    let said = said.transpose().map_err(|error| AgainstError::KeySpace(error.into()))?.flatten();
     let log = opened.raft_files().filter(|_| metadata.is_some()).map(|raft| {
         let db = said.as_ref().map(|(db, _)| *db).unwrap_or_default();
         let mut log = LogFacts::of(&raft.log(), &raft.snapfiles(), db);
