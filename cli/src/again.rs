@@ -1,11 +1,30 @@
-//! The same command line with the path that was most likely meant.
+//! The command line to try next: the same with another path, or with a flag more.
 
 use std::{env, ffi::OsString, path::Path};
 
-use etcdsnap_engine::{Cause, Error, datadir, shell};
+use etcdsnap_engine::{Cause, Error, Hint, datadir, shell};
 
-/// The command line to try next, for a path that is one level off; `None` for every other error.
+/// The command line to try next, for a path that is one level off, and for a log whose good part can be used; `None` for
+/// every other error.
 pub fn command(error: &anyhow::Error) -> Option<String> {
+    let engine = error.chain().find_map(|cause| cause.downcast_ref::<Error>());
+    match engine.and_then(Error::next) {
+        Some(Hint::GoOnTo(to)) => up_to(env::args_os().skip(1), to),
+        _ => elsewhere(error),
+    }
+}
+
+/// The words with an end for the log. Behind `--` no flag is read.
+fn up_to(words: impl Iterator<Item = OsString>, to: u64) -> Option<String> {
+    let words: Vec<OsString> = words.collect();
+    if words.iter().any(|word| word == "--") {
+        return None;
+    }
+    let ends = ["--to".into(), to.to_string().into()];
+    Some(shell::line(["etcdsnap".into()].into_iter().chain(words).chain(ends)))
+}
+
+fn elsewhere(error: &anyhow::Error) -> Option<String> {
     let located = error.chain().find_map(|cause| match cause.downcast_ref::<Error>() {
         Some(error) => match error.cause() {
             Cause::Locate(error) => Some(error),
@@ -41,6 +60,14 @@ fn with(word: &OsString, path: &Path, meant: &Path) -> Option<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_for_the_log_is_added_where_flags_are_read() {
+        let words = |line: &[&str]| up_to(line.iter().map(OsString::from), 35);
+        let next = "etcdsnap save 'a b' out.db --to 35";
+        assert_eq!(words(&["save", "a b", "out.db"]).as_deref(), Some(next));
+        assert_eq!(words(&["save", "--", "a", "out.db"]), None);
+    }
 
     #[test]
     fn the_path_is_replaced_where_it_stands_and_nowhere_else() {

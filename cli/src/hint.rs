@@ -15,7 +15,7 @@ pub fn said(hint: Hint) -> String {
         Hint::DbOrLog => "--no-wal reads the db alone, which is what was restored; --from-wal reads the old log alone".to_owned(),
         Hint::LogAlone => "--from-wal reads what was written since the restore; the snapshot that was restored has the rest".to_owned(),
         Hint::OtherEnd => "choose another --to".to_owned(),
-        Hint::GoOnTo(to) => format!("--to {to} goes on with what is good"),
+        Hint::GoOnTo(to) => format!("add --to {to} to go on with what is good"),
         Hint::PagesOnly => "of such a file `etcdsnap check`, `pages`, `page` and `buckets` show pages and buckets".to_owned(),
         Hint::NoLogOptions => "--wal-dir, --commit, --to and --from-wal are for a data dir or a member dir".to_owned(),
         Hint::StopServer => diagnose::RUNNING.to_owned(),
