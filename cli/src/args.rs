@@ -171,7 +171,7 @@ pub enum Command {
         after_help = "A prefix is as many parts of a key as --depth says, ending with the separator; one at the very beginning of a key does not count. Keys with fewer parts count under all that they have. Where keys have no separator, --separator '' --depth 3 takes their first three bytes.\n\nExample:\n  etcdsnap top backup.db --depth 3 --prefix /registry/"
     )]
     Top(Top),
-    /// The leases, with the keys that hang on them.
+    /// The leases, with the keys attached to them.
     #[command(after_help = "Example:\n  etcdsnap leases backup.db")]
     Leases(Input),
     /// Whether users are asked for, users with their roles, roles with their permissions.
@@ -909,7 +909,7 @@ pub struct Restore {
     /// Restore the key space as it was at this revision; 0: the newest. Leases, users and alarms have no history and stay.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
     pub rev: Option<i64>,
-    /// What becomes of keys that hang on a lease that does not exist any more, as of an older revision. [default with --rev: refuse when there are any]
+    /// What becomes of keys that are attached to a lease that no longer exists, as at an older revision. [default with --rev: refuse when there are any]
     #[arg(long, value_enum, value_name = "WHAT")]
     pub orphan_leases: Option<OrphanLeases>,
     /// Restore only keys that begin with this; can be repeated.

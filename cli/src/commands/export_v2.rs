@@ -87,7 +87,7 @@ fn list(context: &Context, input: &Input) -> Result<(Spool, Exit)> {
         Some(LogEnd::Damaged(at, damage)) => {
             // Of a WAL that was applied it is said already.
             if input.report().is_none() {
-                let line = format!("damage: {at}: {damage}; what stands behind it is not listed");
+                let line = format!("damage: {at}: {damage}; what follows it is not listed");
                 say(&for_terminal(line.as_bytes()));
             }
             Exit::Damage

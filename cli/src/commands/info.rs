@@ -242,7 +242,7 @@ fn render(format: Format, info: &Info) -> Result<String> {
         ("Started by", started_by(&info.servers)),
         ("WAL entries", wal_entries(info)),
         ("Entries replayed", info.entries_replayed.to_string()),
-        ("Not committed", info.entries_uncommitted.to_string()),
+        ("Not known to be committed", info.entries_uncommitted.to_string()),
         ("Cluster id", or(&info.cluster_id)),
         ("Member id", or(&info.member_id)),
         ("Members", info.members.to_string()),
@@ -258,7 +258,7 @@ fn render(format: Format, info: &Info) -> Result<String> {
         Format::Table => Table::of_fields(rows).render(),
         Format::Simple => rows
             .iter()
-            .map(|(name, value)| output::wrapped(&format!("{:<17} ", format!("{name}:")), value))
+            .map(|(name, value)| output::wrapped(&format!("{:<26} ", format!("{name}:")), value))
             .collect(),
     })
 }

@@ -16,26 +16,33 @@ pub fn replayed(report: &Report) -> Vec<String> {
     if report.applied > 0 {
         let refused = match report.refused {
             0 => String::new(),
-            count => format!(" ({count} of them refused, as they were then)"),
+            1 => "; 1 of them changed nothing, as on the server, which refused it".to_owned(),
+            count => {
+                format!("; {count} of them changed nothing, as on the server, which refused them")
+            }
         };
+        let (first, last) = (report.consistent_index.saturating_add(1), report.applied_to());
+        let indexes = if first == last { first.to_string() } else { format!("{first} to {last}") };
         let to = match report.base {
             Base::Empty => "an empty db",
             Base::Db | Base::Received(_) => "the db",
         };
         lines.push(format!(
-            "note: {} of the WAL applied to {to}, {} to {}, by the rules of etcd {}{refused}",
+            "note: applied {} of the WAL ({indexes}) to {to}, by the rules of etcd {}{refused}",
             counted(report.applied, "entry", "entries"),
-            report.consistent_index.saturating_add(1),
-            report.consistent_index.saturating_add(report.applied),
             report.line
         ));
     }
     if report.target.commit == Commit::Known && report.left_out() > 0 && target.to.is_none() {
-        lines.push(format!(
-            "note: entries {} to {} are not known to be committed and were left out",
-            target.known.saturating_add(1),
-            target.last
-        ));
+        lines.push(match target.known.saturating_add(1) {
+            first if first == target.last => {
+                format!("note: left out entry {first}, which is not known to be committed")
+            }
+            first => format!(
+                "note: left out entries {first} to {}, which are not known to be committed",
+                target.last
+            ),
+        });
     }
     if let Some(to) = target.to {
         lines.push(format!(
@@ -45,7 +52,7 @@ pub fn replayed(report: &Report) -> Vec<String> {
     }
     if let Some(index) = report.removed_self {
         lines.push(format!(
-            "warning: entry {index} removes this member from its cluster; nothing behind it was applied"
+            "warning: entry {index} removes this member from its cluster; no entry after it was applied"
         ));
     }
     if let LogEnd::Torn(at) = &report.end
@@ -72,7 +79,7 @@ pub fn replayed(report: &Report) -> Vec<String> {
             ),
         };
         lines.push(format!(
-            "note: the WAL has the passwords of these users in clear text; they work, but their stored bytes differ from the member's{cost}: {}",
+            "note: the WAL has the passwords of these users in clear text; they work, but their hashes differ from the member's{cost}: {}",
             names.join(", ")
         ));
     }
@@ -82,20 +89,15 @@ pub fn replayed(report: &Report) -> Vec<String> {
 /// Lines for stderr that `-q` keeps: what decides whether the answer is the right one.
 pub fn uncertain(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
-    let uncommitted = report.entries_uncommitted();
-    if uncommitted > 0 {
-        lines.push(format!(
-            "warning: {} to {} included that no file of this member proves to be committed; a client may have been told of \
-             them, a leader that runs may overrule them; --commit known leaves them out",
-            counted(uncommitted, "entry", "entries"),
-            report.applied_to()
-        ));
+    if let Some(sentence) = report.uncommitted() {
+        let them = if report.entries_uncommitted() == 1 { "it" } else { "them" };
+        lines.push(format!("warning: {sentence}; --commit known leaves {them} out"));
     }
     lines.extend(report.notable.iter().map(|notable| format!("warning: {notable}")));
     if report.unsynced > 0 {
         lines.push(format!(
-            "warning: the last write to the WAL reached the disk in part: {} behind a sector of zeros left out; a server \
-             cuts them off, and the member never acknowledged them",
+            "warning: only part of the last write to the WAL reached the disk: {} after a sector of zeros left out; a server \
+             cuts them off too, and the member never acknowledged them",
             counted(report.unsynced, "entry is", "entries are")
         ));
     }

@@ -103,8 +103,8 @@ fn against(context: &Context, input: &Input, reading: &Reading) -> Result<(Strin
     let options = reading.options(access(context)?);
     let found = against_log(input, &options, &context.ui)?;
     let detail = match &found {
-        None => "the db is what the log's entries make".to_owned(),
-        Some(_) => "the db differs from what the log's entries make".to_owned(),
+        None => "the db equals the state that the log makes".to_owned(),
+        Some(_) => "the db differs from the state that the log makes".to_owned(),
     };
     Ok((detail, found.into_iter().collect()))
 }
@@ -117,8 +117,8 @@ pub fn wal(input: &Input) -> Option<(String, Vec<Finding>)> {
         _ => "no entries".to_owned(),
     };
     let checked = match &facts.end {
-        Some(LogEnd::Damaged(..)) => "damaged behind them",
-        _ => "every checksum right",
+        Some(LogEnd::Damaged(..)) => "damaged after them",
+        _ => "all checksums right",
     };
     let segments = counted(facts.segments as u64, "segment", "segments");
     let detail = match input.report() {

@@ -137,7 +137,7 @@ fn padding(dir: &Path) -> Result<()> {
         ensure!(verified.sound, "{ran}");
         let note = verified.findings.iter().find(|found| found.code == "behind-digest");
         let note = note.with_context(|| format!("{ran}"))?;
-        ensure!(note.message.starts_with(&format!("{len} bytes stand behind the digest")), "{ran}");
+        ensure!(note.message.starts_with(&format!("{len} bytes follow the digest")), "{ran}");
         // What is saved of it is the snapshot again, which every line restores.
         let saved = dir.join(format!("saved-{len}.db"));
         let ran = ours::etcdsnap(&[

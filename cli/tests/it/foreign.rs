@@ -334,7 +334,10 @@ fn a_digest_is_found_where_padding_hides_it_and_all_commands_agree() {
         let notes = verified["findings"].as_array().unwrap();
         let note = notes.iter().find(|note| note["code"] == "behind-digest").unwrap();
         assert!(
-            note["message"].as_str().unwrap().starts_with(&format!("{len} bytes stand behind"))
+            note["message"]
+                .as_str()
+                .unwrap()
+                .starts_with(&format!("{len} bytes follow the digest"))
         );
         assert_eq!(status(text(&padded)), "snapshot");
         let saved = dir.path().join(format!("saved-{number}.db"));

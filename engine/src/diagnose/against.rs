@@ -72,8 +72,8 @@ pub fn against_log(
     let count = difference.count.max(changed.as_ref().map_or(0, |changed| changed.len() as u64));
     Ok(Some(if values_only {
         let message = format!(
-            "the db holds other values than the log wrote for {}: {named}; the log has every entry since the first",
-            counted(count, "key", "keys")
+            "{} in the db that the log did not write: {named}; the log has every entry since the first",
+            counted(count, "key has a value", "keys have values")
         );
         Finding::damage("value-changed", Place::File, message)
     } else {

@@ -33,11 +33,11 @@ pub(super) fn contents(
         match alarm.alarm() {
             AlarmType::Nospace => found.add(
                 Verdict::Recoverable,
-                Finding::warning("nospace", place, format!("alarm NOSPACE of member {member}: the cluster refuses writes until it is compacted, defragmented and disarmed")),
+                Finding::warning("nospace", place, format!("alarm NOSPACE of member {member}: the cluster refuses writes until it is compacted and defragmented and the alarm is disarmed")),
             ),
             AlarmType::Corrupt => found.add(
                 Verdict::Recoverable,
-                Finding::warning("corrupt", place, format!("alarm CORRUPT of member {member}: members differ; compare all data dirs before one is used")),
+                Finding::warning("corrupt", place, format!("alarm CORRUPT of member {member}: the contents of members differ; compare all data dirs before you use one")),
             ),
             AlarmType::None => {}
         }
@@ -52,7 +52,7 @@ pub(super) fn contents(
         .map(|metadata| MemberId(metadata.node_id()));
     if let Some(own) = own.filter(|own| removed.contains(own)) {
         let message = format!(
-            "member {own}, whose files these are, was removed from its cluster: the cluster went on without it"
+            "these are the files of member {own}, which was removed from its cluster: the cluster went on without it"
         );
         found.add(Verdict::Recoverable, Finding::warning("removed", Place::File, message));
     }
@@ -61,17 +61,17 @@ pub(super) fn contents(
         let raft: BTreeSet<MemberId> =
             conf.voters.iter().chain(&conf.learners).map(|id| MemberId(*id)).collect();
         if own.is_some_and(|own| conf.learners.contains(&own.0)) {
-            found.note("learner", "this member is a learner: it may lag behind those that vote");
+            found.note("learner", "this member is a learner: it may be behind the voters");
         }
         let place = || Place::Record { bucket: bucket::MEMBERS, key: Vec::new() };
         for zombie in listed.difference(&raft) {
             let message = format!(
-                "the db lists member {zombie}, raft does not: a zombie, as restores by etcd 3.4 and some 3.5 releases leave"
+                "the db lists member {zombie}, and raft does not have it: a zombie, which restores by etcd 3.4 and some 3.5 releases leave behind"
             );
             found.add(Verdict::Healthy, Finding::warning("zombie-member", place(), message));
         }
         for missing in raft.difference(&listed) {
-            let message = format!("raft has member {missing}, the db does not list it");
+            let message = format!("raft has member {missing}, and the db does not list it");
             found.add(Verdict::Healthy, Finding::warning("missing-member", place(), message));
         }
     }

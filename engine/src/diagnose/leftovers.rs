@@ -28,9 +28,9 @@ pub(super) fn files(evidence: &Evidence<'_>, found: &mut Found) {
         } else if name.contains(".broken") {
             ("broken-file", "set aside by a server as broken")
         } else if name.starts_with("tmp") || name == "wal.tmp" {
-            ("partial-file", "left by something that was interrupted")
+            ("partial-file", "left by work that was interrupted")
         } else {
-            ("unknown-file", "no file of etcd's")
+            ("unknown-file", "not a file of etcd's")
         };
         let bytes = size_bytes(path);
         let remove = shell::line([Path::new("rm"), "-r".as_ref(), "--".as_ref(), path]);
@@ -45,7 +45,7 @@ pub(super) fn files(evidence: &Evidence<'_>, found: &mut Found) {
             None => "it cannot be read".to_owned(),
         };
         let message = format!(
-            "{}: a db that a leader sent, with entries up to {}: {what}",
+            "{}: a db that the leader sent, with entries up to {}: {what}",
             received.path.display(),
             received.index
         );

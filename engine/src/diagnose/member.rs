@@ -178,7 +178,7 @@ fn database(evidence: &Evidence<'_>, found: &mut Found) {
         match opened.db_state() {
             Some(DbState::Missing) => found.damage(lost, "db-missing", "the db is missing"),
             Some(DbState::Blank) => {
-                found.damage(lost, "db-blank", "the db has no byte that is not zero");
+                found.damage(lost, "db-blank", "the db is all zeros");
             }
             _ => {
                 let (code, message) = unreadable(opened);
@@ -201,7 +201,7 @@ fn database(evidence: &Evidence<'_>, found: &mut Found) {
     if found.verdict == Verdict::SalvageOnly {
         found.ways.clear();
         // Pages of several transactions behind a valid meta are what a plain copy of a db in use gives.
-        let message = "were these files copied while the server ran? Such a copy looks like this: take a snapshot from the server, or copy them after it has stopped";
+        let message = "a copy that was made while the server ran looks like this: if this is one, take a snapshot from the server instead, or copy the files again after the server has stopped";
         found.warn(Verdict::SalvageOnly, "hot-copy", message);
     }
     if !rebuilt {
@@ -228,15 +228,15 @@ pub(super) fn advised(finding: &Finding) -> Finding {
 /// A db that is not used, because another one or the log takes its place.
 fn replaced(opened: &Opened, found: &mut Found) {
     let from = match opened.report().map(|report| report.base) {
-        Some(Base::Received(_)) => "the db that its leader sent takes its place",
-        _ => "the log has every entry since the first, and the state is made from it",
+        Some(Base::Received(_)) => "the db that the leader sent is used instead",
+        _ => "the log has every entry since the first, so the state is rebuilt from it",
     };
     let causes = finding::causes(opened.file_findings()).into_iter();
     let damage = causes.map(|cause| cause.finding).filter(|f| f.severity == Severity::Damage);
     let damage: Vec<&Finding> = damage.collect();
     let (code, what) = match opened.db_state() {
         Some(DbState::Missing) => ("db-missing", "the db is missing".to_owned()),
-        Some(DbState::Blank) => ("db-blank", "the db has no byte that is not zero".to_owned()),
+        Some(DbState::Blank) => ("db-blank", "the db is all zeros".to_owned()),
         Some(DbState::Unreadable) => unreadable(opened),
         Some(DbState::Damaged) => {
             let places = counted(damage.len() as u64, "place", "places");
@@ -288,8 +288,8 @@ fn log(opened: &Opened, found: &mut Found) {
     }
     if let Some(oversized) = opened.wal().and_then(|wal| wal.oversized) {
         let message = format!(
-            "the WAL record at {} has {} bytes: etcd 3.4 refuses to start on a log with a record of 10 MiB or more, later \
-             releases start; everything in it can be read here",
+            "the WAL record at {} is {} bytes long: etcd 3.4 does not start on a log with a record of 10 MiB or more, and \
+             later releases do; everything in the log can be read here",
             oversized.at, oversized.bytes
         );
         let verdict = if opened.report().is_some_and(|report| report.line == Line::V3_4) {
@@ -315,8 +315,8 @@ fn log(opened: &Opened, found: &mut Found) {
     if !strangers.is_empty() {
         let paths: Vec<String> = strangers.iter().map(|path| path.display().to_string()).collect();
         let message = format!(
-            "files of two histories stand here, as a copy of one data dir over another leaves them: these belong to another \
-             history than the beginning of the log; move them away: {}",
+            "this directory holds files of two histories, as if one data dir had been copied over another. Move away these \
+             files, which do not belong to the history that the log begins with: {}",
             paths.join(" ")
         );
         found.damage(Verdict::Recoverable, "mixed-histories", message);
@@ -360,10 +360,13 @@ fn torn(opened: &Opened, at: &At, found: &mut Found) {
         );
         return found.note("torn-wal", message);
     }
-    let entries = counted(unsynced, "entry stands", "entries stand");
+    let (entries, them) = match unsynced {
+        1 => ("1 entry follows".to_owned(), "it"),
+        many => (format!("{many} entries follow"), "them"),
+    };
     let message = format!(
-        "the last write to the WAL reached the disk in part: {entries} behind a sector of zeros at {at}; a server \
-         cuts them off, and the member never acknowledged them"
+        "only part of the last write to the WAL reached the disk: {entries} a sector of zeros at {at}. A server cuts {them} \
+         off, and the member never acknowledged {them}"
     );
     found.warn(Verdict::Healthy, "unsynced-wal", message);
 }
@@ -399,15 +402,13 @@ fn not_replayed(opened: &Opened, why: &NotReplayed, found: &mut Found) {
 }
 
 fn replayed(opened: &Opened, report: &Report, found: &mut Found) {
-    let target = &report.target;
     if report.applied > 0 && report.base == Base::Db {
-        found.note(
-            "db-behind",
-            match report.applied {
-                1 => "the db lags the WAL by 1 entry, which every command and a server that starts applies".to_owned(),
-                many => format!("the db lags the WAL by {many} entries, which every command and a server that starts applies"),
-            },
+        let entries = counted(report.applied, "entry", "entries");
+        let them = if report.applied == 1 { "it" } else { "them" };
+        let message = format!(
+            "the db is {entries} behind its WAL; a server applies {them} when it starts, and so does every command here"
         );
+        found.note("db-behind", message);
     }
     if let Some(index) = report.refused_at {
         let files = opened.files();
@@ -418,14 +419,14 @@ fn replayed(opened: &Opened, report: &Report, found: &mut Found) {
             .map(|(_, path)| path.display().to_string())
             .collect();
         let message = format!(
-            "a server refuses to start: it would start from the raft snapshot at entry {index}, and the db does not reach that \
-             entry. The log has every entry that is needed. Move these files away and the server starts: {}",
+            "no server starts on these files: the newest raft snapshot is at entry {index}, and the db ends before that entry. \
+             The log has every entry that is needed. A server starts once these files are moved away: {}",
             ahead.join(" ")
         );
         let message = if ahead.is_empty() {
             format!(
-                "a server refuses to start: the log marks a snapshot at entry {index}, and the db does not reach that entry. The \
-                 log has every entry that is needed: save and restore"
+                "no server starts on these files: the log marks a snapshot at entry {index}, and the db ends before that entry. \
+                 The log has every entry that is needed: save it and restore what was saved"
             )
         } else {
             message
@@ -434,23 +435,13 @@ fn replayed(opened: &Opened, report: &Report, found: &mut Found) {
     }
     if let Some(index) = report.without_snapfile {
         let message = format!(
-            "no server starts: the log goes on from the raft snapshot at entry {index}, whose snapfile is missing. The db contains \
-             what came before, and the log has the rest: save and restore"
+            "no server starts on these files: the log continues from the raft snapshot at entry {index}, whose snapfile is missing. \
+             The db contains what came before, and the log has the rest: save it and restore what was saved"
         );
         found.damage(Verdict::Recoverable, "wal-purged", message);
     }
-    let uncommitted = report.entries_uncommitted();
-    if uncommitted > 0 {
-        found.note(
-            "uncommitted",
-            format!(
-                "{} not known to be committed and included: a client may have been told of it; a leader that runs may overrule it",
-                match target.known.saturating_add(1) {
-                    first if first == report.applied_to() => format!("entry {first} is"),
-                    first => format!("entries {first} to {} are", report.applied_to()),
-                }
-            ),
-        );
+    if let Some(sentence) = report.uncommitted() {
+        found.note("uncommitted", sentence);
     }
     for notable in &report.notable {
         found.note("uncommitted-change", notable.to_string());
@@ -459,8 +450,8 @@ fn replayed(opened: &Opened, report: &Report, found: &mut Found) {
         found.note(
             "clear-passwords",
             format!(
-                "the WAL has the passwords of {} users in clear text, as etcd 3.4 writes them",
-                report.resalted.len()
+                "the WAL has the passwords of {} in clear text, as etcd 3.4 writes them",
+                counted(report.resalted.len() as u64, "user", "users")
             ),
         );
     }

@@ -42,25 +42,32 @@ pub(super) fn membership(
     let place = || Place::Record { bucket: bucket::MEMBERS, key: Vec::new() };
     if !learners.is_empty() {
         let message = format!(
-            "the db calls {} a learner, and the raft log promoted it: etcd 3.5.0 to 3.5.19 lost such promotions. etcd 3.6 and \
-             later refuse to start on these files. Starting once on the newest 3.5 mends the db, and so do \
-             `etcdsnap repair-membership` and `restore`",
-            learners.join(" and ")
+            "the db still lists {} {}, although the raft log promoted {}: etcd 3.5.0 to 3.5.19 lost such promotions. etcd 3.6 \
+             and later do not start on these files. To mend the db, start the newest 3.5 on it once, or run \
+             `etcdsnap repair-membership` or `restore`",
+            learners.join(" and "),
+            if learners.len() == 1 { "as a learner" } else { "as learners" },
+            if learners.len() == 1 { "it" } else { "them" }
         );
         let finding = Finding::warning("learner-flag", place(), message);
         found.add(Verdict::Recoverable, finding);
     }
     if !voters.is_empty() {
         let message = format!(
-            "the db says that {} votes, and by the raft log it is a learner; `etcdsnap repair-membership` mends the db",
-            voters.join(" and ")
+            "the db lists {} {}; `etcdsnap repair-membership` mends the db",
+            voters.join(" and "),
+            if voters.len() == 1 {
+                "as a voter, although the raft log says that it is a learner"
+            } else {
+                "as voters, although the raft log says that they are learners"
+            }
         );
         found.add(Verdict::Recoverable, Finding::warning("learner-flag", place(), message));
     }
     // Releases that lost a promotion lost names and URLs with it.
     if !others.is_empty() && learners.is_empty() {
         let message = format!(
-            "the db has another name or other URLs for {} than the raft log",
+            "the name or the URLs of {} in the db are not those in the raft log",
             others.join(" and ")
         );
         found.add(Verdict::Healthy, Finding::note("member-attributes", place(), message));

@@ -57,7 +57,7 @@ pub enum Way {
         /// Raft index of the last good entry of a damaged log.
         to: Option<u64>,
     },
-    /// A db that a leader sent, in place of the member's files.
+    /// A db that the leader sent, in place of the member's files.
     Received(PathBuf),
 }
 

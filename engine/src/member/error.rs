@@ -131,14 +131,16 @@ fn loss(broken: &replay::Broken) -> String {
     let good_to = broken.good_to;
     match (broken.bridged, broken.behind) {
         (true, _) if broken.missing == 0 => format!(
-            "checksums prove the entries behind it, and nothing is lost: entries up to {good_to} are good"
+            "checksums prove that no entry is missing: everything up to entry {good_to} is good"
         ),
         (true, _) => {
-            format!("the db contains what was lost there, and entries up to {good_to} are good")
+            format!(
+                "the db contains the entries that were lost there: everything up to entry {good_to} is good"
+            )
         }
         (false, Some((first, last))) => {
             format!("entries up to {good_to} are good, entries {first} to {last} are lost")
         }
-        (false, None) => format!("entries up to {good_to} are good, what came behind is lost"),
+        (false, None) => format!("entries up to {good_to} are good, what came after them is lost"),
     }
 }

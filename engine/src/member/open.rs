@@ -226,7 +226,7 @@ impl<'a> Look<'_, 'a> {
             Err(error) => {
                 let state = State::Failed(NotReplayed::new(error));
                 let (source, unused) = match (boot.base, unused) {
-                    // Of what an empty db would have become nothing is shown.
+                    // A failed replay must not leave an empty db that looks like an answer.
                     (Base::Empty, Some(file)) => (file, None),
                     (_, unused) => (base, unused),
                 };

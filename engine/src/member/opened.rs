@@ -81,7 +81,7 @@ pub enum DbState {
     Sound,
     /// There is no such file.
     Missing,
-    /// The file has no byte that is not zero.
+    /// The file is all zeros.
     Blank,
     /// No meta page can be chosen.
     Unreadable,

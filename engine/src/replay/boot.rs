@@ -81,7 +81,7 @@ pub enum BootError {
     Gap(#[from] IndexGap),
     /// The log is another member's.
     #[error(
-        "the log belongs to member {member}, which the db does not know: it is another member's log or db"
+        "the log belongs to member {member}, which the db does not list: the log or the db is another member's"
     )]
     Foreign {
         /// The member the log names.
@@ -89,7 +89,7 @@ pub enum BootError {
     },
     /// The log starts behind what the db contains: its beginning is gone, or it belongs to another db.
     #[error(
-        "the db contains entries up to {db}, the log begins behind {start} and has no db of its own"
+        "the db contains entries up to {db}, but the log begins after entry {start}: what lies between is in neither"
     )]
     DbBehind {
         /// Consistent index of the db.
@@ -99,7 +99,7 @@ pub enum BootError {
     },
     /// There is no usable db, and the log does not reach back to the first entry.
     #[error(
-        "there is no usable db, and the log does not begin at entry 1 but behind entry {start}"
+        "there is no usable db, and the log lacks its beginning: it begins after entry {start}"
     )]
     NoBase {
         /// Index behind which the log begins.
@@ -107,7 +107,7 @@ pub enum BootError {
     },
     /// A restore made the log: what was restored is in no entry.
     #[error(
-        "a restore made this log: what was restored is in no entry, and the db that held it is missing or older"
+        "a restore made this log, so no entry holds what was restored, and the db that held it is missing or is an older one"
     )]
     RestoredLog {
         /// Index of the last entry that the restore wrote.
@@ -115,8 +115,8 @@ pub enum BootError {
     },
     /// The db has more revisions than the log's entries can have made.
     #[error(
-        "the db is at revision {revision} and says that it contains entries up to {consistent_index}, which make at most \
-         revision {}: the db was restored, and the log is the old one", consistent_index.saturating_add(1)
+        "the db is at revision {revision}, but entries up to {consistent_index}, which it says it contains, make at most \
+         revision {}: the db was restored, and the log is from before the restore", consistent_index.saturating_add(1)
     )]
     OtherHistory {
         /// Revision of the db.
@@ -126,7 +126,7 @@ pub enum BootError {
     },
     /// The db contains more entries than are wanted.
     #[error(
-        "the db contains entries up to {db}: the state at entry {to} needs a log that begins at entry 1"
+        "the db already contains entries up to {db}: to show the state at entry {to}, the log must begin at entry 1"
     )]
     DbAhead {
         /// Consistent index of the db.
@@ -144,7 +144,7 @@ pub enum BootError {
     },
     /// The log ends before what was committed.
     #[error(
-        "entries up to {committed} were committed, the log ends at {last}: its end is missing, or it belongs to another db"
+        "entries up to {committed} were committed, but the log ends at entry {last}: its end is missing, or it belongs to another db"
     )]
     LogBehind {
         /// Index known to be committed.

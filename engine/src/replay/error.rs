@@ -1,8 +1,14 @@
 //! What stops a replay, and what only stops one entry.
 
 use crate::{
-    bolt, bolt::patch::PatchError, finding::Finding, ids::MemberId, mvcc, progress::Interrupted,
-    schema, schema::Listed,
+    bolt,
+    bolt::patch::PatchError,
+    finding::{Finding, counted},
+    ids::MemberId,
+    mvcc,
+    progress::Interrupted,
+    schema,
+    schema::Listed,
 };
 
 /// Why the log could not be applied.
@@ -22,13 +28,13 @@ pub enum Error {
     #[error(transparent)]
     Schema(#[from] schema::Error),
     /// Records of a bucket are damaged.
-    #[error("{} records of the db cannot be decoded, the first: {}: {}", findings.len(), findings.first().map(|first| first.place.to_string()).unwrap_or_default(), findings.first().map(|first| first.message.as_str()).unwrap_or_default())]
+    #[error("{} of the db cannot be decoded, the first: {}: {}", counted(findings.len() as u64, "record", "records"), findings.first().map(|first| first.place.to_string()).unwrap_or_default(), findings.first().map(|first| first.message.as_str()).unwrap_or_default())]
     Records {
         /// One finding for each.
         findings: Vec<Finding>,
     },
     /// A server of this line ends itself at such an entry, so that none can have written more.
-    #[error("entry {index}: {what}, at which a server of {line} ends itself")]
+    #[error("entry {index} is {what}: a server of etcd {line} stops when it applies that")]
     ServerEnds {
         /// Raft index of the entry.
         index: u64,
@@ -38,9 +44,7 @@ pub enum Error {
         what: &'static str,
     },
     /// Puts that keep the value of their key copy it, and together they copy more than is held in memory.
-    #[error(
-        "puts that keep the old value have written {bytes} bytes, more than the {limit} that are held"
-    )]
+    #[error("puts that keep the old value add up to {bytes} bytes, more than the limit of {limit}")]
     Copies {
         /// Bytes of values copied.
         bytes: u64,

@@ -40,7 +40,7 @@ pub enum NotableKind {
 
 impl std::fmt::Display for Notable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "entry {}, not known to be committed, ", self.index)?;
+        write!(f, "entry {}, which is not known to be committed, ", self.index)?;
         match self.what {
             NotableKind::Compaction(revision) => {
                 write!(f, "compacts history up to revision {revision}")
@@ -246,6 +246,22 @@ impl Report {
     /// a single voter, which commits what it has.
     pub fn entries_uncommitted(&self) -> u64 {
         if self.target.alone { 0 } else { self.applied_to().saturating_sub(self.target.known) }
+    }
+
+    /// The entries of [`Report::entries_uncommitted`] in a sentence; `None` where there are none.
+    pub fn uncommitted(&self) -> Option<String> {
+        let (first, last) = (self.target.known.saturating_add(1), self.applied_to());
+        match self.entries_uncommitted() {
+            0 => None,
+            1 => Some(format!(
+                "1 entry after the commit index is included; it is not known to be committed (entry {last}). A client may \
+                 have been told of it, and a running leader may overrule it"
+            )),
+            count => Some(format!(
+                "{count} entries after the commit index are included; they are not known to be committed (entries {first} to \
+                 {last}). A client may have been told of them, and a running leader may overrule them"
+            )),
+        }
     }
 
     /// Entries of the log that were left out, because they are not known to be committed or lie behind the wanted end.

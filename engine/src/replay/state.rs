@@ -115,7 +115,7 @@ impl<'a> State<'a> {
                         .as_ref()
                         .is_some_and(|txn| txn.is_deeper_than(MAX_MESSAGE_DEPTH)) =>
             {
-                let what = "a transaction nested more deeply than it decodes";
+                let what = "a transaction that is nested too deeply";
                 return Err(Error::ServerEnds { index, line: self.line, what });
             }
             Decoded::Request(request) => outcome(self.request(index, request)?),

@@ -59,7 +59,7 @@ pub enum Error {
         findings: Vec<Finding>,
     },
     /// A prefix of keys to keep under which no key is kept.
-    #[error("--keep-prefix {}: at revision {revision} it keeps no key", prefix.escape_ascii())]
+    #[error("--keep-prefix {}: no key begins with it at revision {revision}", prefix.escape_ascii())]
     KeepsNothing {
         /// The prefix.
         prefix: Vec<u8>,
@@ -82,7 +82,7 @@ pub enum Error {
     #[error(transparent)]
     Rewrite(#[from] rewrite::Error),
     /// Keys hang on leases that do not exist, and nobody said what becomes of them.
-    #[error("{} that do not exist any more", match orphans.len() { 1 => "1 key hangs on a lease".to_owned(), count => format!("{count} keys hang on leases") })]
+    #[error("{}", counted(orphans.len() as u64, "key is attached to a lease that no longer exists", "keys are attached to leases that no longer exist"))]
     Orphans {
         /// The keys, in order.
         orphans: Vec<Orphan>,
@@ -102,7 +102,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Two of the things to be made would stand within each other.
-    #[error("{} and {} stand within each other", outer.display(), inner.display())]
+    #[error("{} and {} lie within each other", outer.display(), inner.display())]
     Nested {
         /// The one.
         outer: PathBuf,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Outcome, Plan};
 use crate::{
     bolt,
-    finding::{Finding, Place},
+    finding::{Finding, Place, counted},
     ids::ClusterId,
     mvcc::LeaseOrphans,
     pb::etcdserverpb::AlarmType,
@@ -35,7 +35,7 @@ pub fn warnings(
     found.extend(cut(plan, outcome));
     if same_cluster(store, &meta, plan, origin)? {
         let message = format!(
-            "the new cluster id {} is that of the source's cluster: members of the old cluster that still run would join in; \
+            "the new cluster would have the id of the old one, {}: members of the old cluster that still run would join it; \
              use a new --initial-cluster-token",
             plan.cluster.id
         );
@@ -49,7 +49,8 @@ pub fn warnings(
     let leases = leases.saturating_sub(outcome.cut.leases_dropped);
     if leases > 0 {
         let message = format!(
-            "{leases} leases begin anew with their full time to live when the member starts"
+            "{} the full time to live again when the member starts",
+            counted(leases, "lease gets", "leases get")
         );
         found.push(Finding::note(
             "leases",
@@ -77,8 +78,8 @@ fn lower_revision(outcome: &Outcome) -> Option<Finding> {
     let Outcome { revision, source_revision, .. } = *outcome;
     (revision < source_revision).then(|| {
         let message = format!(
-            "the revision goes back from {source_revision} to {revision}: clients that saw newer ones (API servers, controllers, watches) \
-             must be restarted; --bump-revision {} --mark-compacted would lift it above",
+            "the revision goes back from {source_revision} to {revision}: restart all clients that saw a newer one (API servers, \
+             controllers, watches), or restore with --bump-revision {} --mark-compacted, which raises it above",
             source_revision.saturating_sub(revision).saturating_add(1)
         );
         Finding::warning("revision-lower", Place::File, message)
@@ -95,14 +96,20 @@ fn cut(plan: &Plan, outcome: &Outcome) -> Vec<Finding> {
     let orphans = outcome.cut.orphans.len();
     if orphans > 0 {
         let effect = match plan.contents.orphans {
-            Some(LeaseOrphans::DropKeys) => "are dropped",
-            Some(LeaseOrphans::Detach) => "are written without it",
+            Some(LeaseOrphans::DropKeys) => "dropped",
+            Some(LeaseOrphans::Detach) => "written without a lease",
             Some(LeaseOrphans::Keep) | None => {
-                "keep it: servers log an error for each and never end them"
+                "kept so, and servers log an error for each and never expire it"
             }
         };
-        let message =
-            format!("{orphans} keys hang on a lease that does not exist any more and {effect}");
+        let message = format!(
+            "{}: {effect}",
+            counted(
+                orphans as u64,
+                "key is attached to a lease that no longer exists",
+                "keys are attached to leases that no longer exist"
+            )
+        );
         found.push(Finding::warning("lease-missing", Place::File, message));
     }
     found
@@ -187,7 +194,7 @@ fn refusing_servers(meta: &MetaRecords) -> Option<Finding> {
     let accepting: Vec<&str> = accepting.map(|(server, _)| server.version()).collect();
     let refusing = servers::refusing(starts)?;
     let message = format!(
-        "of the servers that were tried these do not start on the restored data: {refusing}; these do: {}",
+        "of the tested servers, these do not start on the restored data: {refusing}; these do: {}",
         accepting.join(", ")
     );
     Some(Finding::note("refusing-servers", Place::File, message))

@@ -30,7 +30,7 @@ pub(super) fn plausible(meta: &MetaRecords) -> Vec<Finding> {
         findings.push(Finding::damage("compaction-marks", place(FINISHED_COMPACT), message));
     } else if meta.compaction_pending() {
         let message = format!(
-            "a compaction at {} was accepted and is not finished; a server resumes it at boot",
+            "a compaction at {} was accepted and is not finished; a server resumes it when it starts",
             meta.compact_revision()
         );
         findings.push(Finding::note("compaction-pending", place(SCHEDULED_COMPACT), message));
@@ -81,12 +81,12 @@ pub(super) fn record_at_mark(
     );
     let beyond = match newest_on_any_page(store.db(), progress)? {
         Some(newest) if newest > space.last_record() => format!(
-            "; pages outside the tree have records up to revision {newest}, the tree has them up to {}",
+            "; pages outside the tree have records up to revision {newest}, the tree only up to {}",
             space.last_record()
         ),
         _ => String::new(),
     };
-    let copied = "was this file copied while a server wrote to it?";
+    let copied = "a copy made while a server writes looks like this";
     // 3.6 and later write a storage version.
     let why = if meta.storage_version.is_some() {
         "etcd 3.6 and later keep that record until a later compaction"
@@ -94,11 +94,11 @@ pub(super) fn record_at_mark(
         let alive = KeyIndex::build(space.bucket(), mark, progress)?.live_keys();
         if judged.records_below == alive {
             let message = format!(
-                "{missing}: etcd before 3.4.34 and 3.5.16 leaves this when it is stopped between the last batch and the end of a compaction (etcd#17780), and so does a copy made while a server writes{beyond}; compare the number of keys with another member or backup"
+                "{missing}: etcd before 3.4.34 and 3.5.16 leaves this when it stops between the last batch and the end of a compaction (etcd#17780), and so does a copy made while a server writes{beyond}; compare the number of keys with another member or backup"
             );
             return Ok(Some(Finding::warning("mark-record", place(SCHEDULED_COMPACT), message)));
         }
-        "a server deletes that record last, and superseded records before it are still there"
+        "a server deletes that record last, and superseded records before it are still here"
     };
     let message = format!("{missing}: {why}, so records are lost{beyond}; {copied}");
     Ok(Some(Finding::damage("mark-record", place(SCHEDULED_COMPACT), message)))

@@ -129,7 +129,7 @@ fn trailer(
     let place = Place::Offset(image.database().len() as u64);
     let behind = (image.behind() > 0).then(|| {
         let message = format!(
-            "{} bytes stand behind the digest, where etcd writes none: was it copied from a block device or a tape, or with `dd conv=sync`? `etcdutl snapshot restore` looks for a digest at the file's end and refuses this file",
+            "{} bytes follow the digest, where etcd writes none; a copy from a block device or a tape, or with `dd conv=sync`, looks like this. `etcdutl snapshot restore` expects the digest at the end of the file and refuses this one",
             image.behind()
         );
         Finding::note("behind-digest", Place::Offset(db.size_bytes().saturating_add(32)), message)
@@ -140,7 +140,7 @@ fn trailer(
             let surplus = (image.database().len() as u64).saturating_sub(db.size_bytes());
             if surplus > 0 {
                 let message = format!(
-                    "{surplus} bytes stand between the database and its trailer; etcd writes none"
+                    "{surplus} bytes lie between the database and its digest, where etcd writes none"
                 );
                 findings.push(Finding::note("surplus", Place::Offset(db.size_bytes()), message));
             }
@@ -152,26 +152,26 @@ fn trailer(
                 computed.map(|digest| digest.to_string()).unwrap_or_default()
             );
             message.push_str(if structure_sound {
-                "; digest differs, structure sound: a value, a free page or the trailer itself was changed"
+                "; digest differs, structure sound: a value, a free page or the digest itself was changed"
             } else {
                 "; the structure is damaged too, see the other findings"
             });
             if !trailer::is_untouched(db.metas()) {
-                message.push_str("; its metas are not as a snapshot's: it was opened for writing after it was saved");
+                message.push_str("; its meta pages are not those of a fresh snapshot: it was opened for writing after it was saved");
             }
             let differs = Finding::damage("digest", place, message);
             ("sha256 differs".to_owned(), [Some(differs), behind].into_iter().flatten().collect())
         }
         (Trailer::Absent, _) => {
-            let message = "no trailer: this is a db file or its digest was cut off; values and free pages are not covered, only structure is";
+            let message = "no digest: this is a db file, or its digest was cut off. The structure is checked, but a changed value or free page would go unnoticed";
             (
-                "no trailer; values are not covered by a digest".to_owned(),
+                "no digest: a changed value would go unnoticed".to_owned(),
                 vec![Finding::note("no-trailer", place, message)],
             )
         }
         (Trailer::Odd { .. }, _) if image.digest_part().is_some() => {
             let message = format!(
-                "the file ends after {} of the 32 bytes of its digest: the snapshot was cut off; whether a value was changed cannot be told",
+                "the file ends after {} of the 32 bytes of its digest: the snapshot was cut off, and a changed value would go unnoticed",
                 image.digest_part().unwrap_or_default()
             );
             let place = Place::Offset(db.size_bytes());
@@ -182,7 +182,7 @@ fn trailer(
         }
         (Trailer::Odd { extra }, _) => {
             let message = format!(
-                "{extra} bytes beyond a multiple of 512: neither a db file (0) nor a snapshot (32); the file was cut or changed on its way"
+                "the file is {extra} bytes longer than a multiple of 512, where a db file has 0 more and a snapshot 32: it was cut off or changed on its way"
             );
             (
                 "the file's length is odd".to_owned(),
@@ -383,7 +383,7 @@ fn key_space(
     if space.last_record() > 0 && space.last_record() < space.compact_revision() {
         // Sound: the compaction removed the deletions at the end of history.
         let message = format!(
-            "the last record is of revision {}, compaction went to {}: what came between were deletions that are compacted away",
+            "the last record is of revision {}, and history is compacted to {}: what lay between was deletions, which the compaction removed",
             space.last_record(),
             space.compact_revision()
         );
@@ -417,7 +417,7 @@ fn membership(store: &Store<'_>) -> Result<(String, Vec<Finding>), mvcc::Error> 
         let db: BTreeSet<u64> = members.records.iter().map(|member| member.id.0).collect();
         if raft != db {
             let message = format!(
-                "members are {}, raft's conf state says {}; normal after a restore",
+                "the db lists members {}, and its conf state has {}; this is normal after a restore",
                 hex_list(&db),
                 hex_list(&raft)
             );

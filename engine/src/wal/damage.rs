@@ -37,7 +37,7 @@ pub enum Damage {
     },
     /// The length word before counts its padding wrong, so that the next frame is not where it leads. Servers do as with
     /// a wrong length, or refuse the log.
-    #[error("the record before counts its padding wrong; {}", behind_said(*records, *entries))]
+    #[error("the record before has a wrong padding count; {}", behind_said(*records, *entries))]
     Padding {
         /// Whole records behind, in all segments.
         records: u64,
@@ -45,10 +45,10 @@ pub enum Damage {
         entries: Option<(u64, u64)>,
     },
     /// A record is cut short in a segment that others follow.
-    #[error("a record is cut short, and it is not in the last segment")]
+    #[error("a record is cut short, although more segments follow")]
     Cut,
     /// A segment holds no record, not even the first one that each has, and others follow it.
-    #[error("the segment holds no record, and it is not the last one")]
+    #[error("the segment holds no record, although more segments follow")]
     Empty,
     /// A segment does not go on where the one before ends.
     #[error(
@@ -93,18 +93,18 @@ impl Damage {
 fn length_said(says: u64, left: u64) -> String {
     let bytes = if says == 1 { "byte" } else { "bytes" };
     if says > left {
-        format!("{says} {bytes}, {left} are left")
+        format!("{says} {bytes}, but the segment has only {left} left")
     } else {
         format!("{says} {bytes}, which is wrong")
     }
 }
 
 fn behind_said(records: u64, entries: Option<(u64, u64)>) -> String {
-    let (one, verb) = if records == 1 { ("", "stands") } else { ("s", "stand") };
+    let (one, verb) = if records == 1 { ("", "follows") } else { ("s", "follow") };
     let entries = match entries {
         None => String::new(),
         Some((first, last)) if first == last => format!(" with entry {first}"),
         Some((first, last)) => format!(" with entries {first} to {last}"),
     };
-    format!("{records} whole record{one}{entries} {verb} behind it")
+    format!("{records} whole record{one}{entries} {verb}")
 }

@@ -177,8 +177,8 @@ fn a_length_word_that_runs_past_the_segment_is_damage_where_records_stand_behind
     let log = read(&bytes);
     let LogEnd::Damaged(at, damage) = &log.end else { panic!("{:?}", log.end) };
     assert_eq!((at.offset, log.last_index()), (0x5f0, Some(14)));
-    let message = "the length word says 268435504 bytes, 63998472 are left; \
-        42 whole records with entries 15 to 35 stand behind it";
+    let message = "the length word says 268435504 bytes, but the segment has only 63998472 left; \
+        42 whole records with entries 15 to 35 follow";
     assert_eq!(damage.to_string(), message);
     let behind = log.behind.as_ref().unwrap();
     assert_eq!((behind.entries.len(), behind.lost()), (21, Some(0)));
