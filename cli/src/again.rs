@@ -34,11 +34,11 @@ fn elsewhere(error: &anyhow::Error) -> Option<String> {
     });
     let Some(datadir::Error::NoDatabase { path, nearby }) = located else { return None };
     let meant = nearby.meant()?;
-    let (mut replaced, mut words) = (false, vec!["etcdsnap".to_owned()]);
+    let (mut replaced, mut words) = (false, vec![OsString::from("etcdsnap")]);
     for word in env::args_os().skip(1) {
         let new = with(&word, path, meant);
         replaced |= new.is_some();
-        words.push(new.unwrap_or(word).into_string().ok()?);
+        words.push(new.unwrap_or(word));
     }
     replaced.then(|| shell::line(&words))
 }

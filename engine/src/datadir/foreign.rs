@@ -4,7 +4,7 @@ use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::{snapfile, wal};
+use crate::{shell, snapfile, wal};
 
 /// A file that is no database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +42,9 @@ impl Foreign {
 
     /// A sentence about the file at `path`, of which this is known, with what to do; `data_dir` is the data dir it is in.
     pub fn sentence(&self, path: &Path, data_dir: Option<&Path>) -> String {
-        let path = path.display().to_string();
+        let quoted = shell::quote(path);
         let command = |verb: &str, command: &str| {
-            format!("{verb} it first with `{}`", command.replace("FILE", &path))
+            format!("{verb} it first with `{}`", command.replace("FILE", &quoted))
         };
         let advice = match (self.advice, data_dir) {
             (Advice::Unpack(unpack), _) => command("unpack", unpack),
@@ -55,9 +55,10 @@ impl Foreign {
             (Advice::NameDataDir, None) => {
                 "name the data dir it belongs to, which holds member/snap and member/wal".to_owned()
             }
-            (Advice::Other(words), _) => words.replace("FILE", &path),
+            (Advice::Other(words), _) => words.replace("FILE", &quoted),
         };
         let says = self.says.as_ref().map(|says| format!("; it says {says:?}")).unwrap_or_default();
+        let path = path.display();
         format!("{path} is {}, not an etcd database: {advice}{says}", self.name)
     }
 }
@@ -303,6 +304,12 @@ mod tests {
         }
         assert_eq!(name(b"\x78\x9d\xed\x9b"), None);
         assert_eq!(name(b"\x00\x01\x02\x03\x04\x05\x06\x07\xfe\xff"), None);
+    }
+
+    #[test]
+    fn a_command_can_be_pasted_whatever_the_path_is() {
+        let said = foreign(b"\x1f\x8b\x08\0").unwrap().sentence(Path::new("it's $(x).gz"), None);
+        assert!(said.ends_with(r"unpack it first with `gunzip -k 'it'\''s $(x).gz'`"), "{said}");
     }
 
     #[test]
