@@ -28,7 +28,9 @@ pub mod snapfile;
 pub mod snapshot;
 pub mod source;
 pub mod staging;
+pub mod start;
 pub mod synthetic;
+pub mod url;
 pub mod v2store;
 pub mod wal;
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use sha1::{Digest, Sha1};
 
-use super::peer_url::{PeerUrl, UrlError};
 use crate::ids::{ClusterId, MemberId};
+use crate::url::{PeerUrl, UrlError};
 
 /// Words that do not describe a cluster, in the order in which etcdutl looks for them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

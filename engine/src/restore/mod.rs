@@ -8,11 +8,9 @@
 
 mod db;
 mod error;
-mod escape;
 mod execute;
 pub mod identity;
 mod json;
-pub mod peer_url;
 mod place;
 mod plan;
 mod prepare;
@@ -21,10 +19,10 @@ mod start;
 mod v2store;
 mod warnings;
 
+pub use crate::url::{PeerUrl, UrlError, UrlReason};
 pub use error::Error;
 pub use identity::{Cluster, IdentityError, InitialCluster, Member};
 pub use json::member_json;
-pub use peer_url::{PeerUrl, UrlError, UrlReason};
 pub use plan::{Contents, Options, Plan, Restoring, Target};
 pub use prepare::{Outcome, Prepared};
 pub use start::start;

@@ -1,91 +1,18 @@
-//! The command lines that start restored members.
-//!
-//! Only a start that etcd accepts is of use: it listens on IP addresses alone, and two members on one host need ports
-//! of their own.
+//! Where members listen and serve: addresses and ports that do not collide.
 
 use std::net::IpAddr;
 
-use super::{Member, Options, Outcome, PeerUrl, Plan, Restoring};
-use crate::{ids::MemberId, schema::members};
+use super::Node;
+use crate::{ids::MemberId, schema::members, url::PeerUrl};
 
 /// The port on which etcd serves clients unless told otherwise.
 const CLIENT_PORT: u16 = 2379;
-/// Size of the database from which etcd takes no writes unless told otherwise, in bytes. Source: etcd
-/// `server/storage/quota.go`.
-const DEFAULT_QUOTA: u64 = 2 << 30;
-/// The largest quota that etcd recommends, in bytes.
-const RECOMMENDED_QUOTA: u64 = 8 << 30;
 /// Client URLs of a member that are looked at; a file that was tampered with may list any number.
 const MOST_URLS: usize = 16;
-/// Flags that a start with https needs, each with what stands for the operator's own file.
-const PEER_CERTIFICATES: [(&str, &str); 3] = [
-    ("--peer-cert-file", "/path/to/peer.crt"),
-    ("--peer-key-file", "/path/to/peer.key"),
-    ("--peer-trusted-ca-file", "/path/to/peer-ca.crt"),
-];
-const CLIENT_CERTIFICATES: [(&str, &str); 3] = [
-    ("--cert-file", "/path/to/server.crt"),
-    ("--key-file", "/path/to/server.key"),
-    ("--trusted-ca-file", "/path/to/client-ca.crt"),
-];
-
-/// The command line of each member of `plan`, which was made from `options` and came to `outcome`. `old` are the members
-/// the source lists: a member of the same name serves clients where it did.
-///
-/// Host names become addresses to listen on, ports do not collide on one host, certificates are placeholders below
-/// `/path/to`, and a database above etcd's default quota gets a larger one.
-pub fn start(
-    plan: &Plan,
-    options: &Options,
-    outcome: &Outcome,
-    old: &[members::Member],
-) -> Vec<Vec<String>> {
-    let clients = client_urls(&plan.cluster.members, old);
-    let words = |one: &Restoring| {
-        let found = clients.iter().find(|(member, _)| member.id == one.member.id);
-        words(one, options, outcome, found.map_or(&[][..], |(_, urls)| urls))
-    };
-    plan.members.iter().map(words).collect()
-}
-
-fn words(one: &Restoring, options: &Options, outcome: &Outcome, clients: &[String]) -> Vec<String> {
-    let mut words = vec!["etcd".to_owned()];
-    let mut flag = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
-    let peers = &one.member.peer_urls;
-    flag("--name", &one.member.name);
-    flag("--data-dir", &one.data_dir.display().to_string());
-    if let Some(wal_dir) = &one.wal_dir {
-        flag("--wal-dir", &wal_dir.display().to_string());
-    }
-    flag("--initial-advertise-peer-urls", &peers.join(","));
-    flag("--listen-peer-urls", &listened(peers).join(","));
-    flag("--listen-client-urls", &listened(clients).join(","));
-    flag("--advertise-client-urls", &clients.join(","));
-    flag("--initial-cluster", &options.initial_cluster);
-    flag("--initial-cluster-token", &options.initial_cluster_token);
-    for (urls, certificates) in [(&peers[..], PEER_CERTIFICATES), (clients, CLIENT_CERTIFICATES)] {
-        if urls.iter().any(|url| url.starts_with("https:") || url.starts_with("unixs:")) {
-            certificates.iter().for_each(|(name, placeholder)| flag(name, placeholder));
-        }
-    }
-    if let Some(quota) = quota(outcome.db_bytes) {
-        flag("--quota-backend-bytes", &quota.to_string());
-    }
-    words
-}
-
-/// The quota a database needs that etcd's default would keep from taking writes.
-fn quota(db_bytes: u64) -> Option<u64> {
-    const GIB: u64 = 1 << 30;
-    (db_bytes >= DEFAULT_QUOTA).then(|| {
-        let roomy = db_bytes.saturating_add(db_bytes / 2).div_ceil(GIB).saturating_mul(GIB);
-        roomy.max(RECOMMENDED_QUOTA)
-    })
-}
 
 /// What etcd listens on to be reached under `urls`: it takes IP addresses and `localhost`, and no other name. Of an
 /// address and all addresses only the latter is left.
-fn listened(urls: &[String]) -> Vec<String> {
+pub(super) fn listened(urls: &[String]) -> Vec<String> {
     let mut found: Vec<(String, Option<Endpoint>)> = Vec::new();
     for url in urls {
         let endpoint = Endpoint::of(url).map(|(_, endpoint)| endpoint);
@@ -111,11 +38,11 @@ fn listened(urls: &[String]) -> Vec<String> {
 }
 
 /// Where each member serves clients, by name.
-fn client_urls<'m>(
-    members: &'m [Member],
+pub(super) fn client_urls<'m>(
+    members: &'m [Node],
     old: &[members::Member],
-) -> Vec<(&'m Member, Vec<String>)> {
-    let mut members: Vec<&Member> = members.iter().collect();
+) -> Vec<(&'m Node, Vec<String>)> {
+    let mut members: Vec<&Node> = members.iter().collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     let mut ports = Ports::default();
     for member in &members {
@@ -135,7 +62,7 @@ fn client_urls<'m>(
 }
 
 /// Where `member` serves clients: where the member `known` did, unless its host is another now.
-fn clients_of(member: &Member, known: Option<&members::Member>, ports: &mut Ports) -> Vec<String> {
+fn clients_of(member: &Node, known: Option<&members::Member>, ports: &mut Ports) -> Vec<String> {
     let own = hosts(&member.peer_urls);
     let peers: Vec<Endpoint> = endpoints(&member.peer_urls).collect();
     let first = peers.first().cloned();
@@ -194,7 +121,7 @@ impl Ports {
     /// it is free.
     fn give(
         &mut self,
-        member: &Member,
+        member: &Node,
         machine: &[String],
         beside: &[u16],
         wanted: Endpoint,
@@ -269,10 +196,13 @@ impl std::fmt::Display for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::restore::{Contents, InitialCluster, Target};
 
-    fn cluster(text: &str) -> Vec<Member> {
-        InitialCluster::parse(text).unwrap().cluster("t").unwrap().members
+    fn cluster(text: &str) -> Vec<Node> {
+        let one = |(id, pair): (u64, &str)| {
+            let (name, url) = pair.split_once('=').unwrap();
+            Node { id: MemberId(id), name: name.to_owned(), peer_urls: vec![url.to_owned()] }
+        };
+        (1..).zip(text.split(',')).map(one).collect()
     }
 
     fn known(name: &str, peers: &[&str], clients: &[&str]) -> members::Member {
@@ -368,51 +298,5 @@ mod tests {
             ["http://h:2379", "http://h:3379", "http://h:4379"]
         );
         assert_eq!(ports("a=http://h:65535,b=http://h:65534", &three).len(), 2);
-    }
-
-    #[test]
-    fn a_database_above_the_default_quota_gets_a_larger_one() {
-        const GIB: u64 = 1 << 30;
-        assert_eq!(quota(2 * GIB - 1), None);
-        assert_eq!(quota(2 * GIB), Some(8 * GIB));
-        assert_eq!(quota(8 * GIB), Some(12 * GIB));
-        assert_eq!(quota(u64::MAX), Some(u64::MAX));
-    }
-
-    #[test]
-    fn https_asks_for_certificates() {
-        let initial = "a=https://h:2380";
-        let options = Options {
-            initial_cluster: initial.into(),
-            initial_cluster_token: "t".into(),
-            target: Target::One {
-                name: "a".into(),
-                initial_advertise_peer_urls: "https://h:2380".into(),
-                data_dir: "/nowhere/a".into(),
-                wal_dir: None,
-            },
-            contents: Contents::default(),
-            bump_revision: 0,
-            mark_compacted: false,
-            owner: None,
-        };
-        let one = Restoring {
-            member: cluster(initial).remove(0),
-            data_dir: "/nowhere/a".into(),
-            wal_dir: Some("/nowhere/wal".into()),
-            seats: super::super::place::Layout::one("/nowhere/a".as_ref(), None).unwrap().1,
-        };
-        let words =
-            |clients: &str| words(&one, &options, &Outcome::default(), &[clients.to_owned()]);
-        let text = words("https://h:2379").join(" ");
-        for (name, placeholder) in PEER_CERTIFICATES.into_iter().chain(CLIENT_CERTIFICATES) {
-            assert!(text.contains(&format!(" {name} {placeholder}")), "{text}");
-        }
-        assert!(
-            text.contains("--wal-dir /nowhere/wal --initial-advertise-peer-urls https://h:2380")
-        );
-        assert!(text.contains("--listen-peer-urls https://0.0.0.0:2380"), "{text}");
-        let text = words("http://h:2379").join(" ");
-        assert!(text.contains("--peer-cert-file") && !text.contains(" --cert-file"), "{text}");
     }
 }

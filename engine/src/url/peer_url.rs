@@ -98,14 +98,14 @@ impl PeerUrl {
     /// What must agree for etcd 3.7 to take two URLs for the same address without asking DNS: scheme,
     /// path, and a host whose IP address, if it is one, is written in one way. Users, queries and what
     /// follows `unix:` without a slash do not count there; 3.6 compares them too.
-    pub(super) fn address(&self) -> (&str, Vec<u8>, &[u8]) {
+    pub(crate) fn address(&self) -> (&str, Vec<u8>, &[u8]) {
         let over_ip = self.scheme.starts_with("http");
         let host = canonical_ip(&self.host, over_ip).map(String::into_bytes);
         (&self.scheme, host.unwrap_or_else(|| self.host.clone()), &self.path)
     }
 
     /// Scheme, host without brackets, and port; `None` for one over a Unix socket, and for a port that is no number.
-    pub(super) fn over_ip(&self) -> Option<(&str, &str, u16)> {
+    pub(crate) fn over_ip(&self) -> Option<(&str, &str, u16)> {
         let (host, port) =
             split_host_port(&self.host).filter(|_| self.scheme.starts_with("http"))?;
         let text = |bytes| std::str::from_utf8(bytes).ok();

@@ -287,6 +287,8 @@ pub struct StateFacts {
     pub keys: Option<u64>,
     /// Names and URLs of members. Who votes is not asked here.
     pub members: Vec<Member>,
+    /// Size of the database, in bytes.
+    pub bytes: u64,
     /// Whether an alarm NOSPACE is on, which makes a cluster refuse writes.
     pub nospace: bool,
 }

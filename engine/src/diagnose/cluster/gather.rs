@@ -322,6 +322,7 @@ fn state(store: &Store<'_>, opened: &Opened, keys: Option<u64>) -> Result<StateF
     Ok(StateFacts {
         applied: applied.filter(|_| opened.files().is_some()),
         term: meta.term,
+        bytes: opened.bytes().len() as u64,
         contained: meta.consistent_index.unwrap_or_default(),
         revision: space.current_revision(),
         revision_committed: committed.revision_committed,

@@ -7,14 +7,14 @@ use std::{
 
 use siphasher::sip::SipHasher13;
 
-use super::{
-    answer::Step,
-    facts::Facts,
-    judge::Gathered,
-    roster::{LOCAL, Roster, is_tls},
-    steps::step,
+use super::{answer::Step, facts::Facts, judge::Gathered, roster::Roster, steps::step};
+use crate::{
+    diagnose::Way,
+    finding::counted,
+    schema::members::Member,
+    shell,
+    start::{Node, Start},
 };
-use crate::{diagnose::Way, finding::counted, schema::members::Member, shell};
 
 /// How far a restore raises the revision, so that no client has seen a revision of the new cluster with other contents.
 const BUMP: &str = "1000000000";
@@ -88,12 +88,17 @@ pub(super) fn recover(
         why += "; the NOSPACE alarm is cleared and free pages are left out, or the new cluster would refuse writes";
     }
     steps.push(step(why, shell::line(words)));
+    let nodes: Vec<Node> =
+        voters.iter().filter_map(|id| roster.member(*id)).map(|one| roster.node(one)).collect();
+    let known: Vec<Member> = roster.known().collect();
+    let mut start = Start::new(&nodes, &known, &initial);
+    start.token = Some(&base);
+    start.db_bytes = chosen.state.as_ref().map_or(0, |state| state.bytes);
     for (number, id) in voters.iter().enumerate() {
         let Some(member) = roster.member(*id) else { continue };
         let name = roster.name(*id);
         let data_dir = Path::new(&base).join(&name);
-        let mut words = started(&name, &data_dir, member, &initial);
-        words.extend(["--initial-cluster-token".to_owned(), base.clone()]);
+        let words = start.words(&roster.node(member), &data_dir, None);
         let first = if number == 0 {
             "move the old data dir away on every node before a restored one takes its place. "
         } else {
@@ -131,48 +136,6 @@ fn flags(way: &Way) -> Vec<PathBuf> {
             words
         }
     }
-}
-
-/// The command line of a member.
-pub(super) fn started(name: &str, data_dir: &Path, member: &Member, initial: &str) -> Vec<String> {
-    let peers = &member.peer_urls;
-    let local = [LOCAL.to_owned()];
-    let clients: &[String] =
-        if member.client_urls.is_empty() { &local } else { &member.client_urls };
-    let mut words = vec!["etcd".to_owned()];
-    let mut flag = |name: &str, value: &str| words.extend([name.to_owned(), value.to_owned()]);
-    flag("--name", name);
-    flag("--data-dir", &data_dir.display().to_string());
-    flag("--initial-advertise-peer-urls", &peers.join(","));
-    flag("--listen-peer-urls", &listening(peers));
-    flag("--advertise-client-urls", &clients.join(","));
-    flag("--listen-client-urls", &listening(clients));
-    flag("--initial-cluster", initial);
-    if peers.iter().any(|url| is_tls(url)) {
-        flag("--peer-cert-file", "peer.crt");
-        flag("--peer-key-file", "peer.key");
-        flag("--peer-trusted-ca-file", "peer-ca.crt");
-    }
-    if clients.iter().any(|url| is_tls(url)) {
-        flag("--cert-file", "server.crt");
-        flag("--key-file", "server.key");
-        flag("--trusted-ca-file", "ca.crt");
-    }
-    words
-}
-
-/// URLs to listen on: etcd takes IP addresses only.
-fn listening(urls: &[String]) -> String {
-    let one = |url: &String| {
-        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-        let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "2380"));
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        match address.parse::<std::net::IpAddr>() {
-            Ok(_) => url.clone(),
-            Err(_) => format!("{scheme}://0.0.0.0:{port}"),
-        }
-    };
-    urls.iter().map(one).collect::<Vec<_>>().join(",")
 }
 
 /// A name for what is made anew, and the token of the new cluster: it is new because it comes from the id of the old

@@ -6,12 +6,16 @@ use super::{
     answer::Step,
     facts::Facts,
     judge::{Gathered, listed},
-    recover::started,
     roster::{Roster, etcdctl},
     steps::step,
     survey::{Quorum, Standing},
 };
-use crate::{ids::MemberId, shell};
+use crate::{
+    ids::MemberId,
+    schema::members::Member,
+    shell,
+    start::{Node, Start},
+};
 
 /// Members whose contents are not those of most.
 fn wrong(gathered: &Gathered<'_>) -> Vec<MemberId> {
@@ -118,8 +122,12 @@ pub(super) fn replace(gathered: &Gathered<'_>, quorum: &Quorum, steps: &mut Vec<
             again(&etcdctl(&endpoints, &["member", "add", &name, "--learner", &peer])),
         ));
         let conf = roster.sorted(quorum.conf.voters.iter().map(|id| MemberId(*id)));
-        let mut words = started(&name, &data_dir, member, &roster.initial_cluster(&conf));
-        words.extend(["--initial-cluster-state".to_owned(), "existing".to_owned()]);
+        let nodes: Vec<Node> =
+            conf.iter().filter_map(|id| roster.member(*id)).map(|one| roster.node(one)).collect();
+        let known: Vec<Member> = roster.known().collect();
+        let initial = roster.initial_cluster(&conf);
+        let start = Start::new(&nodes, &known, &initial);
+        let words = start.words(&roster.node(member), &data_dir, None);
         steps.push(step(
             format!("on the node of {shown}: start it with an empty data dir and --initial-cluster-state existing, in its unit or manifest or like this"),
             shell::line(words),

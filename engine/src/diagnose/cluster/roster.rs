@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{facts::Conf, judge::Gathered};
-use crate::{ids::MemberId, schema::members::Member, shell};
+use crate::{ids::MemberId, schema::members::Member, shell, start::Node};
 
 /// Where a client reaches a member that tells no URL.
 pub(super) const LOCAL: &str = "http://127.0.0.1:2379";
@@ -65,6 +65,16 @@ impl Roster {
 
     pub(super) fn member(&self, id: MemberId) -> Option<&Member> {
         self.members.get(&id).filter(|member| !member.peer_urls.is_empty())
+    }
+
+    /// As a member is started, under the name that a new cluster gives it.
+    pub(super) fn node(&self, member: &Member) -> Node {
+        Node { id: member.id, name: self.name(member.id), peer_urls: member.peer_urls.clone() }
+    }
+
+    /// All members, under these names.
+    pub(super) fn known(&self) -> impl Iterator<Item = Member> {
+        self.members.values().map(|one| Member { name: self.name(one.id), ..one.clone() })
     }
 
     pub(super) fn name(&self, id: MemberId) -> String {
