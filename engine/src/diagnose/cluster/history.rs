@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::facts::{Facts, LogFacts, StateFacts};
+use super::facts::{Conf, Facts, LogFacts, StateFacts};
 
 /// How two logs stand to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub enum Relation {
 /// Compares two members.
 pub fn relate(a: &Facts, b: &Facts) -> Option<Relation> {
     let (log_a, log_b) = (a.log.as_ref()?, b.log.as_ref()?);
+    if (log_a.from_db || log_b.from_db) && are_strangers(&log_a.conf, &log_b.conf) {
+        return Some(Relation::Split { at: None });
+    }
     let committed = log_a.committed(a.member).min(log_b.committed(b.member));
     if let Some(at) = parting(log_a, log_b, committed) {
         return Some(Relation::Split { at: Some(at) });
@@ -110,9 +113,21 @@ fn origins(a: &LogFacts, b: &LogFacts) -> bool {
     !(a.is_complete() && b.is_complete() && a.restored != b.restored)
 }
 
-/// Whether two states can be of one history: an entry makes at most one revision, and none takes one back.
+/// Whether two memberships have nobody in common. Ids of members are those of one cluster.
+fn are_strangers(a: &Conf, b: &Conf) -> bool {
+    let ids = |conf: &Conf| [conf.voters.as_slice(), &conf.learners].concat();
+    let (a, b) = (ids(a), ids(b));
+    !a.is_empty() && !b.is_empty() && !a.iter().any(|id| b.contains(id))
+}
+
+/// Whether two states can be of one history: an entry makes at most one revision, and none takes one back. What is not
+/// known to be committed may have been overruled, and its revisions written anew.
 fn plausible(a: Option<&StateFacts>, b: Option<&StateFacts>) -> bool {
-    let at = |state: Option<&StateFacts>| Some((state?.applied?, state?.revision));
+    let at = |state: Option<&StateFacts>| {
+        let (state, applied) = (state?, state?.applied?);
+        let revision = state.revision_committed.unwrap_or(state.revision);
+        Some((applied.saturating_sub(state.entries_uncommitted), revision))
+    };
     let (Some(a), Some(b)) = (at(a), at(b)) else { return true };
     let ((index, revision), (later, later_revision)) = (a.min(b), a.max(b));
     let entries = i64::try_from(later.saturating_sub(index)).unwrap_or(i64::MAX);

@@ -202,7 +202,7 @@ fn histories(gathered: &Gathered<'_>, found: &mut Vec<Finding>) {
         let how = match parting.at {
             Some(at) => format!("have different committed entries from index {at} on"),
             None => {
-                "cannot have one history: their revisions and raft indexes do not fit".to_owned()
+                "cannot have one history: their revisions and raft indexes, or their members, do not fit".to_owned()
             }
         };
         let message = format!(
@@ -393,7 +393,7 @@ fn each(gathered: &Gathered<'_>, found: &mut Vec<Finding>) {
 fn revisions_behind(gathered: &Gathered<'_>, place: usize) -> Option<i64> {
     let standing = gathered.survey.standings.get(place)?;
     let own = gathered.facts.get(place)?.usable()?;
-    let overruled = standing.overruled.is_some();
+    let overruled = standing.diverged.is_some();
     let chosen = gathered.chosen()?.usable()?;
     (!overruled && standing.behind.is_some())
         .then(|| chosen.revision.saturating_sub(own.revision).max(0))
@@ -406,13 +406,21 @@ fn alone(gathered: &Gathered<'_>, found: &mut Vec<Finding>) {
             continue;
         }
         let histories = gathered.survey.kinship != Kinship::One;
+        let standing = gathered.survey.standings.get(alone.place);
+        let diverged = standing.is_some_and(|standing| standing.diverged.is_some()) && !histories;
         let message = format!(
-            "{} holds {} that {} lacks: {}{}",
+            "{} holds {} that {} lacks: {}{}{}",
             gathered.path(alone.place),
             range("entry", "entries", alone.from, alone.to),
             gathered.path(alone.lacking),
             counted(held.count, "key", "keys"),
             named(&held.keys),
+            if diverged {
+                "; the leader of a later term did not have them, and too few voters are here to tell whether they were \
+                 acknowledged all the same"
+            } else {
+                ""
+            },
         );
         let severity = if histories { Severity::Note } else { Severity::Warning };
         found.push(Finding::new(severity, "held-alone", Place::File, message));

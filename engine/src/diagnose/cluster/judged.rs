@@ -94,7 +94,7 @@ fn tls_needs_files_that_only_the_operator_knows() {
     // etcd listens on addresses, and is reached under names.
     assert!(start.contains("--listen-peer-urls https://0.0.0.0:2380"), "{start}");
     assert!(start.contains("--listen-client-urls https://10.0.0.3:2379"), "{start}");
-    assert!(start.contains("--peer-cert-file peer.crt"), "{start}");
+    assert!(start.contains("--peer-cert-file /path/to/peer.crt"), "{start}");
 }
 
 #[test]
@@ -137,4 +137,92 @@ fn commands_that_cannot_be_run_fill_no_memory() {
     let url = "http://127.0.0.1:2380";
     let commands = printed(3, |member| member.peer_urls = vec![url.to_owned(); 10_000]);
     assert!(commands.concat().len() < 1000, "{}", commands.concat().len());
+}
+
+#[test]
+fn what_diverged_is_called_overruled_only_where_nobody_missing_can_have_committed_it() {
+    let voters = |mut one: Facts, voters: u64| {
+        if let Some(log) = &mut one.log {
+            log.conf.voters = (1..=voters).collect();
+        }
+        one
+    };
+    let pair = |size| {
+        [
+            voters(member(1, &[1, 1, 3, 3], 2, "http"), size),
+            voters(member(2, &[1, 1, 4], 2, "http"), size),
+        ]
+    };
+    // Of five, the three others may have a leader of term 5 that had entries 3 and 4, and committed them.
+    for (size, certain) in [(3, true), (5, false)] {
+        let facts = pair(size);
+        let survey = Survey::new(&facts);
+        assert_eq!(survey.chosen, Some(1));
+        assert_eq!(survey.standings[0].diverged, Some((3, 4)));
+        assert_eq!(survey.standings[0].overruled.is_some(), certain, "{size}");
+        assert_eq!(codes(&answer(&facts)).contains(&"overruled"), certain, "{size}");
+    }
+}
+
+#[test]
+fn revisions_that_were_overruled_make_no_second_history() {
+    // n1 led alone and wrote 8 revisions that nobody took; n2 received a snapshot of what came after.
+    let mut alone = member(1, &[1; 20], 10, "http");
+    if let Some(state) = &mut alone.state {
+        (state.revision_committed, state.entries_uncommitted) = (Some(10), 10);
+    }
+    let mut later = member(2, &[2; 5], 30, "http");
+    if let Some(log) = &mut later.log {
+        log.start = super::Position { term: 2, index: 25 };
+        log.first = 26;
+    }
+    if let Some(state) = &mut later.state {
+        (state.applied, state.revision) = (Some(30), 12);
+    }
+    let facts = [alone, later];
+    assert_eq!(Survey::new(&facts).kinship, super::Kinship::One);
+}
+
+#[test]
+fn dbs_without_a_log_are_not_compared_across_clusters() {
+    let db = |id: u64, voters: &[u64]| {
+        let mut one = member(id, &[], 0, "http");
+        let position = super::Position { term: 2, index: 10 + id };
+        let conf = Conf { voters: voters.to_vec(), learners: Vec::new() };
+        (one.member, one.cluster) = (None, None);
+        one.log = Some(LogFacts::of_db(position, conf));
+        if let Some(state) = &mut one.state {
+            (state.applied, state.term) = (Some(10 + id), Some(2));
+        }
+        one
+    };
+    let chosen = |facts: &[Facts]| answer(facts).recover_from;
+    assert_eq!(chosen(&[db(1, &[1, 2, 3]), db(2, &[1, 2, 3])]).as_deref(), Some("it's n2"));
+    assert_eq!(chosen(&[db(1, &[1, 2, 3]), db(2, &[4, 5, 6])]), None);
+}
+
+#[test]
+fn what_the_db_of_one_member_contains_is_under_every_choice() {
+    // n1 lost the end of its log, which its db contains; n2 has a later term, and not what was committed.
+    let mut ahead = member(1, &[1, 1], 8, "http");
+    if let Some(log) = &mut ahead.log {
+        (log.db, log.whole) = (super::Position { term: 2, index: 8 }, false);
+    }
+    if let Some(state) = &mut ahead.state {
+        (state.applied, state.term) = (Some(8), Some(2));
+    }
+    ahead.starts = None;
+    if let Ok(judged) = &mut ahead.judged {
+        (judged.verdict, judged.ways) = (Verdict::RecoverableWithLoss, vec![Way::NoWal]);
+    }
+    let facts = [member(2, &[1, 1, 1, 1, 3], 2, "http"), ahead.clone()];
+    let judged = answer(&facts);
+    assert_eq!(judged.recover_from.as_deref(), Some("it's n1"));
+    assert!(judged.next.iter().any(|step| step.command.contains("--no-wal")));
+    // Two of three lack what must have been committed with them: neither is started.
+    let short = |id| member(id, &[1, 1, 1], 2, "http");
+    let facts = [short(2), ahead, short(3)];
+    let judged = answer(&facts);
+    assert_eq!(judged.recover_from.as_deref(), Some("it's n1"));
+    assert_eq!(codes(&judged).iter().filter(|code| **code == "rolled-back").count(), 2);
 }

@@ -75,7 +75,9 @@ pub struct Standing {
     pub discount: Option<Discount>,
     /// Index up to which its entries are those of the chosen path.
     pub agrees_to: Option<u64>,
-    /// Its entries behind `agrees_to`, which the leader of a later term overruled: first and last index.
+    /// Its entries behind `agrees_to`, which the leader of a later term did not have: first and last index.
+    pub diverged: Option<(u64, u64)>,
+    /// Those, where no client can have been told of them: every majority has a voter whose whole log is here.
     pub overruled: Option<(u64, u64)>,
     /// How many entries of the chosen path it lacks.
     pub behind: Option<u64>,
@@ -273,13 +275,16 @@ impl Survey {
     /// Says how the paths stand to the one at `place`, whose state includes entries up to `own`.
     fn stand(&mut self, facts: &[Facts], place: usize, own: Position) {
         let Some(chosen) = facts.get(place) else { return };
+        let complete = self.quorum.as_ref().is_some_and(|quorum| quorum.complete);
         for (number, (one, standing)) in facts.iter().zip(&mut self.standings).enumerate() {
             let Some(Relation::Same { to, differ_from }) = relate(chosen, one) else { continue };
             let Some(log) = one.log.as_ref() else { continue };
             let last = log.last().index;
             standing.agrees_to = Some(to);
-            let overruled = differ_from.filter(|from| own > log.last() && *from <= last);
-            standing.overruled = overruled.map(|from| (from, last));
+            let diverged = differ_from.filter(|from| own > log.last() && *from <= last);
+            standing.diverged = diverged.map(|from| (from, last));
+            // Of five members the three that are missing may have committed them later.
+            standing.overruled = standing.diverged.filter(|_| complete);
             let behind = if number == place { 0 } else { own.index.saturating_sub(to) };
             standing.behind = Some(behind);
         }
@@ -462,6 +467,7 @@ impl Standing {
             role: Role::Unknown,
             discount: Some(Discount::Log),
             agrees_to: None,
+            diverged: None,
             overruled: None,
             behind: None,
         }
