@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 pub use etcdsnap_engine::jobs::Input;
 use etcdsnap_engine::{
-    jobs::{self, Answered},
+    jobs,
     member::Options,
     mvcc,
     source::{Access, FaultGuard},
@@ -81,8 +81,8 @@ pub fn ask<T>(
             error.downcast().map_or_else(|error| error, |error| input.name(error).into())
         }))
     });
-    let Answered { answer, committed, state } = answered?;
+    let jobs::Answered { answer, state, .. } = answered?;
     let answer = answer?;
-    context.say_state(&state, committed);
+    context.say_state(&state);
     Ok(answer)
 }

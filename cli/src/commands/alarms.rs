@@ -1,84 +1,43 @@
 //! `alarms`: what keeps a cluster from writing.
 
 use anyhow::Result;
-use etcdsnap_engine::{
-    pb::etcdserverpb::{AlarmMember, AlarmType},
-    schema::{Store, small},
-};
-use serde::Serialize;
+use etcdsnap_engine::jobs::alarms::{Alarm, alarms};
 
-use super::{Context, sound};
+use super::{Context, say_findings};
 use crate::{
     args::{Format, Input},
-    exit::{Answer, Exit, say},
-    input::ask,
+    exit::Answer,
+    input,
     output::{self, Table},
 };
 
-#[derive(Serialize)]
-struct Json {
-    alarms: Vec<AlarmJson>,
-}
-
-#[derive(Serialize)]
-struct AlarmJson {
-    /// Lower-case hex.
-    #[serde(rename = "memberId")]
-    member_id: String,
-    alarm: String,
-}
-
 /// Lists the alarms.
 pub fn run(context: &Context, args: &Input) -> Result<Answer> {
-    let listed = ask(context, &args.path, &args.reading, |input| {
-        Ok(small::alarms(&Store::new(sound(context, input)?))?)
-    })?;
-    listed.findings.iter().for_each(|finding| say(&output::finding(finding)));
-    let alarms = &listed.records;
+    let reading = input::options(context, &args.path, &args.reading)?;
+    let answered = context.told(alarms(&args.path, &reading, &context.ui)?);
+    let exit = say_findings(&answered.answer.findings);
+    let alarms = &answered.answer.alarms;
     let text = match context.global.format {
-        // As `etcdctl alarm list` prints them.
-        Format::Simple => alarms
-            .iter()
-            .map(|alarm| format!("memberID:{} alarm:{} \n", alarm.member_id, name(alarm)))
-            .collect(),
-        Format::Fields => alarms
-            .iter()
-            .map(|alarm| {
-                output::fields(&[
-                    ("MemberID", alarm.member_id.to_string()),
-                    ("AlarmType", name(alarm)),
-                ]) + "\n"
-            })
-            .collect(),
+        Format::Simple => alarms.iter().map(line).collect(),
+        Format::Fields => alarms.iter().map(fields).collect(),
         Format::Table => {
             let mut table = Table::new(&["MEMBER ID", "ALARM"]).left();
-            alarms.iter().for_each(|alarm| {
-                table.row(vec![format!("{:x}", alarm.member_id), name(alarm)]);
-            });
+            alarms
+                .iter()
+                .for_each(|one| table.row(vec![one.member_id.to_string(), one.alarm.clone()]));
             table.render()
         }
-        Format::Json => output::json_of_state(
-            &Json {
-                alarms: alarms
-                    .iter()
-                    .map(|alarm| AlarmJson {
-                        member_id: format!("{:x}", alarm.member_id),
-                        alarm: name(alarm),
-                    })
-                    .collect(),
-            },
-            context.committed(),
-        )?,
+        Format::Json => output::json(&answered)?,
     };
-    let exit = if listed.findings.is_empty() { Exit::Sound } else { Exit::Damage };
     Ok(Answer::new(text, exit))
 }
 
-fn name(alarm: &AlarmMember) -> String {
-    match AlarmType::try_from(alarm.alarm) {
-        Ok(AlarmType::None) => "NONE".to_owned(),
-        Ok(AlarmType::Nospace) => "NOSPACE".to_owned(),
-        Ok(AlarmType::Corrupt) => "CORRUPT".to_owned(),
-        Err(_) => alarm.alarm.to_string(),
-    }
+/// As `etcdctl alarm list` prints it.
+fn line(alarm: &Alarm) -> String {
+    format!("memberID:{} alarm:{} \n", alarm.member_id.0, alarm.alarm)
+}
+
+fn fields(alarm: &Alarm) -> String {
+    let member = alarm.member_id.0.to_string();
+    output::fields(&[("MemberID", member), ("AlarmType", alarm.alarm.clone())]) + "\n"
 }

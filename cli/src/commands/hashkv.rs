@@ -17,8 +17,7 @@ pub fn run(context: &Context, args: &HashKv) -> Result<Answer> {
     let mut options = hashkv::Options::default();
     options.reading = input::options(context, path, &args.input.reading)?;
     options.revision = args.rev;
-    let answered = hashkv::hashkv(path, &options, &context.ui)?;
-    context.say_state(&answered.state, answered.committed);
+    let answered = context.told(hashkv::hashkv(path, &options, &context.ui)?);
     let hash = &answered.answer;
     let (value, revision) = (hash.hash.to_string(), hash.hash_revision.to_string());
     let compact = hash.compact_revision.to_string();

@@ -34,13 +34,15 @@ mod top;
 mod verify;
 mod wal;
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
-use etcdsnap_engine::{bolt::Db, diagnose, jobs::StateRead, member::Committed};
+use etcdsnap_engine::{
+    bolt::Db,
+    diagnose,
+    finding::Finding,
+    jobs::{Answered, StateRead},
+};
 
 use crate::{
     args::{Arguments, Command, Format, Global, Snapshot},
@@ -58,18 +60,16 @@ pub struct Context {
     pub ui: Ui,
     /// Whether an answer lacks entries, because a log is damaged before its end: then the exit code is 1.
     lacking: AtomicBool,
-    /// How much of what was read last is known to be committed.
-    committed: Mutex<Committed>,
 }
 
 impl Context {
     /// Says to people what of the WAL is in what they see, and that a server may change it.
     pub fn say_replayed(&self, input: &Input) {
-        self.say_state(&StateRead::of(input), input.committed());
+        self.say_state(&StateRead::of(input));
     }
 
     /// As [`Context::say_replayed`], of a state that a job has read.
-    pub fn say_state(&self, state: &StateRead, committed: Committed) {
+    pub fn say_state(&self, state: &StateRead) {
         if state.running {
             self.warn(&format!("warning: {}: {}", state.path.display(), diagnose::RUNNING));
         }
@@ -79,15 +79,15 @@ impl Context {
                 .iter()
                 .for_each(|line| say(&output::for_terminal(line.as_bytes())));
         }
-        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = committed;
         if state.lacking.is_some() {
             self.lacking.store(true, Ordering::Relaxed);
         }
     }
 
-    /// How much of what was read last is known to be committed.
-    pub fn committed(&self) -> Committed {
-        *self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What a job answered, once people are told what state it is about.
+    pub fn told<T>(&self, answered: Answered<T>) -> Answered<T> {
+        self.say_state(&answered.state);
+        answered
     }
 
     /// Says something to people on stderr, unless told to be quiet.
@@ -99,6 +99,12 @@ impl Context {
 /// The database of `input`, whose page tree is sound; damage is refused.
 fn sound<'i>(context: &Context, input: &'i Input) -> Result<Db<'i>> {
     Ok(input.sound_db(&context.ui)?)
+}
+
+/// Says what is wrong with records that were left out.
+fn say_findings(findings: &[Finding]) -> Exit {
+    findings.iter().for_each(|finding| say(&output::finding(finding)));
+    if findings.is_empty() { Exit::Sound } else { Exit::Damage }
 }
 
 /// The threads to work with; all cores unless told otherwise.
@@ -114,12 +120,7 @@ pub fn run(arguments: Arguments) -> Result<Answer> {
     let ui = Ui::new(arguments.global.progress, arguments.global.quiet);
     ui.catch_signals()?;
     let note = arguments.connection.decide(&arguments.command)?;
-    let context = Context {
-        global: arguments.global,
-        ui,
-        lacking: AtomicBool::new(false),
-        committed: Mutex::default(),
-    };
+    let context = Context { global: arguments.global, ui, lacking: AtomicBool::new(false) };
     note.iter().for_each(|note| context.warn(note));
     let mut answer = answer(&context, arguments.command)?;
     context.ui.complete();

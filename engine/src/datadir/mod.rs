@@ -35,6 +35,12 @@ pub enum Kind {
     Snapshot,
 }
 
+impl serde::Serialize for Kind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 impl Kind {
     /// The stable word for scripts.
     pub fn as_str(self) -> &'static str {
