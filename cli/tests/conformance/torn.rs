@@ -56,7 +56,8 @@ impl Log {
             .by_ref()
             .map(|record| record.map(|record| record.offset as usize))
             .collect::<Result<Vec<_>, _>>()?;
-        let Some(End::Clean { offset }) = records.end() else {
+        // A killed server's last buffer may have been written in part.
+        let Some(End::Clean { offset } | End::Torn { offset }) = records.end() else {
             anyhow::bail!("{} does not end cleanly", path.display());
         };
         Ok(Self { path, bytes, starts, end: offset as usize })
