@@ -3,8 +3,9 @@
 //! [`InitialCluster`] turns the words of the command line into a [`Cluster`] of ids; [`raft`] turns that
 //! into the bytes of the log and of the snapfile. Everything equals what etcdutl makes of the same words.
 //! [`Plan`] decides what the words alone decide, [`Prepared`] what the input decides too; then everything
-//! is known and nothing written. [`Prepared::execute`] makes the dirs beside their targets and renames
-//! them last: a restore that fails or is killed leaves nothing under a target's name.
+//! is known and nothing written. [`Prepared::write`] makes the dirs beside their targets, and
+//! [`Written::publish`] renames them last: a restore that fails or is killed leaves nothing under a
+//! target's name.
 
 mod db;
 mod error;
@@ -21,6 +22,7 @@ mod warnings;
 
 pub use crate::url::{PeerUrl, UrlError, UrlReason};
 pub use error::Error;
+pub use execute::Written;
 pub use identity::{Cluster, IdentityError, InitialCluster, Member};
 pub use json::member_json;
 pub use plan::{Contents, Options, Plan, Restoring, Target};
