@@ -72,7 +72,7 @@ pub fn trials(suite: &mut Suite) {
     suite.add("damage::of_a_bare_db_it_is_said_that_values_are_not_covered", needs(), |_| {
         let (ran, verified) = ours::verify(&loaded(Line::V36)?.db(), &[])?;
         ensure!(ran.code == Some(0) && verified.sound, "{ran}");
-        let note = verified.findings.iter().find(|one| one.message.contains("values"));
+        let note = verified.findings.iter().find(|one| one.message.contains("a changed value"));
         let note = note.with_context(|| format!("not said: {ran}"))?;
         ensure!(note.severity == "note", "{note:?}");
         Ok(())
@@ -140,7 +140,7 @@ fn cut_at_the_trailer(dir: &Path) -> Result<()> {
     let ran = ours::etcdsnap(&ours::words(&["verify"], &path, &[]))?;
     ensure!(ran.code == Some(0), "{ran}");
     let said = (ran.stdout_text() + &ran.stderr_text()).to_lowercase();
-    ensure!(said.contains("no trailer"), "the missing trailer is not named: {ran}");
+    ensure!(said.contains("no digest"), "the missing digest is not named: {ran}");
     Ok(())
 }
 
