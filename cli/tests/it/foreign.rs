@@ -9,6 +9,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use etcdsnap_engine::{bolt::Db, limits::Limits};
 
 use crate::facts::{case, etcdsnap, json, text, unpack};
 
@@ -267,6 +268,48 @@ fn a_damaged_etcd_file_is_etcds_all_the_same() {
     }
 }
 
+/// Does something to both metas of a file with pages of 4096 bytes, and seals them.
+fn in_metas(bytes: &mut [u8], change: impl Fn(&mut [u8])) {
+    for slot in [0, 1] {
+        let meta = &mut bytes[slot * 4096 + 16..slot * 4096 + 80];
+        change(meta);
+        let checksum = etcdsnap_engine::bolt::layout::fnv1a64(&meta[..56]);
+        meta[56..].copy_from_slice(&checksum.to_le_bytes());
+    }
+}
+
+/// A copy of a db that its server wrote to meanwhile: the root page has become a leaf of another bucket.
+#[test]
+fn a_root_page_of_pairs_is_damage_and_no_empty_database() {
+    let dir = unpack("clean-36");
+    let mut bytes = fs::read(dir.path().join("data/member/snap/db")).unwrap();
+    let page = {
+        let db = Db::from_bytes(&bytes, Limits::default()).unwrap();
+        let records = db.root().bucket(b"key").unwrap().unwrap();
+        records.items().next().unwrap().unwrap().page
+    };
+    in_metas(&mut bytes, |meta| meta[16..24].copy_from_slice(&page.0.to_le_bytes()));
+    let path = dir.path().join("copied.db");
+    fs::write(&path, bytes).unwrap();
+    let out = dir.path().join("out.db");
+    for command in [
+        "info", "verify", "doctor", "status", "hashkv", "keys", "get", "members", "leases", "save",
+        "restore",
+    ] {
+        let more = match command {
+            "get" => vec!["k"],
+            "save" => vec![text(&out)],
+            "restore" => vec!["--data-dir", text(&out)],
+            _ => vec![],
+        };
+        let ran = etcdsnap(&[&[command, text(&path)], &more[..]].concat());
+        let told = said(&ran).1 + &String::from_utf8_lossy(&ran.stdout);
+        assert_eq!(ran.status.code(), Some(1), "{command}: {told}");
+        assert!(told.contains("a pair among the top-level buckets"), "{command}: {told}");
+    }
+    assert!(!out.exists());
+}
+
 #[test]
 fn a_database_without_buckets_is_etcds_in_a_data_dir_and_nothing_alone() {
     let dir = case("failed-join-3.7.3");
@@ -279,14 +322,11 @@ fn a_database_without_buckets_is_etcds_in_a_data_dir_and_nothing_alone() {
     assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stdout));
     // As bbolt makes it, before a server made its first bucket.
     let mut empty = fs::read(data.join("member/snap/db")).unwrap()[..4 * 4096].to_vec();
-    for slot in [0, 1] {
-        let meta = &mut empty[slot * 4096 + 16..slot * 4096 + 80];
+    in_metas(&mut empty, |meta| {
         meta[16..24].copy_from_slice(&3_u64.to_le_bytes());
         meta[32..40].copy_from_slice(&u64::MAX.to_le_bytes());
         meta[40..48].copy_from_slice(&4_u64.to_le_bytes());
-        let checksum = etcdsnap_engine::bolt::layout::fnv1a64(&meta[..56]);
-        meta[56..].copy_from_slice(&checksum.to_le_bytes());
-    }
+    });
     empty[2 * 4096..].fill(0);
     empty[3 * 4096] = 3;
     empty[3 * 4096 + 8] = 2;

@@ -192,6 +192,16 @@ pub enum Error {
         /// Flags in the inline page's header.
         flags: PageFlags,
     },
+    /// A pair beside the top-level buckets, where bbolt lets nobody put one.
+    #[error(
+        "page {page} element {index}: a pair among the top-level buckets: the page is another bucket's"
+    )]
+    PairAmongBuckets {
+        /// The page.
+        page: PageId,
+        /// The element.
+        index: usize,
+    },
 }
 
 impl Error {
@@ -214,7 +224,8 @@ impl Error {
             Error::ElementBounds { page, index, .. }
             | Error::SharedBytes { page, index }
             | Error::BucketValue { page, index, .. }
-            | Error::InlinePage { page, index, .. } => {
+            | Error::InlinePage { page, index, .. }
+            | Error::PairAmongBuckets { page, index } => {
                 Place::Element { page: page.0, index: *index }
             }
         }
@@ -237,7 +248,9 @@ impl Error {
             Error::SharedBytes { .. } => "unpacked",
             Error::EmptyBranch { .. } => "empty-branch",
             Error::TooDeep { .. } | Error::TooManyPages { .. } => "cycle",
-            Error::BucketValue { .. } | Error::InlinePage { .. } => "bucket",
+            Error::BucketValue { .. }
+            | Error::InlinePage { .. }
+            | Error::PairAmongBuckets { .. } => "bucket",
         }
     }
 

@@ -100,9 +100,23 @@ impl<'a> Store<'a> {
     /// Bucket `name`; `None` when the file has none.
     ///
     /// # Errors
-    /// When a page on the way is damaged.
+    /// When a page on the way is damaged, or the bucket is not there and the root holds what is no bucket: then the
+    /// root page is another bucket's, as in a copy made while a server wrote, and nobody knows what the file has.
     pub fn bucket(&self, name: &str) -> Result<Option<Bucket<'a>>, bolt::Error> {
-        self.db.root().bucket(name.as_bytes())
+        let root = self.db.root();
+        let found = root.bucket(name.as_bytes())?;
+        if found.is_none() {
+            for item in root.items() {
+                let item = item?;
+                if !item.is_bucket() {
+                    return Err(bolt::Error::PairAmongBuckets {
+                        page: item.page,
+                        index: item.index,
+                    });
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The value of `key` in bucket `name`.

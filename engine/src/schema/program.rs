@@ -68,7 +68,7 @@ enum Content {
 /// The one place that decides it. A damaged file is etcd's unless all of its top-level buckets can be read and are
 /// another program's.
 pub fn program(db: &Db<'_>) -> Program {
-    let (mut silent, mut foreign, mut damaged) = (0, Vec::new(), false);
+    let (mut silent, mut foreign, mut damaged, mut astray) = (0, Vec::new(), false, false);
     for item in db.root().items().take(BUCKETS) {
         let Ok(item) = item else {
             damaged = true;
@@ -76,7 +76,11 @@ pub fn program(db: &Db<'_>) -> Program {
         };
         let name = bucket::ALL.into_iter().find(|name| name.as_bytes() == item.key);
         let content = match name {
-            _ if !item.is_bucket() => continue,
+            // bbolt lets nobody put a pair beside the buckets: the page is another bucket's.
+            _ if !item.is_bucket() => {
+                astray = true;
+                continue;
+            }
             Some(name) => content(db, name, &item),
             None => Content::Foreign,
         };
@@ -86,7 +90,7 @@ pub fn program(db: &Db<'_>) -> Program {
             Content::Foreign => foreign.push(item.key),
         }
     }
-    if damaged || silent >= ENOUGH || silent > 0 && foreign.is_empty() {
+    if damaged || silent >= ENOUGH || (silent > 0 || astray) && foreign.is_empty() {
         return Program::Etcd;
     }
     if foreign.is_empty() {
