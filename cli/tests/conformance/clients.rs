@@ -50,6 +50,11 @@ impl Crowd {
         }
     }
 
+    /// The newest revision that was acknowledged.
+    pub fn newest(&self) -> i64 {
+        self.revision.load(Ordering::Relaxed)
+    }
+
     /// From now on nobody writes.
     pub fn pause(&self) {
         self.paused.store(true, Ordering::Relaxed);

@@ -127,6 +127,15 @@ impl Ledger {
         self.unanswered += other.unanswered;
     }
 
+    /// What was told up to `revision`: later writes may be there or not.
+    pub fn up_to(&self, revision: i64) -> Self {
+        let mut ledger = self.clone();
+        for step in ledger.keys.values_mut().flatten() {
+            step.revision = step.revision.filter(|told| *told <= revision);
+        }
+        ledger
+    }
+
     /// One line for a log.
     pub fn line(&self) -> String {
         format!(

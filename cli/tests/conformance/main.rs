@@ -46,6 +46,7 @@ mod gateway;
 mod guide;
 mod handbook;
 mod histories;
+mod hot_copies;
 mod inside;
 mod judge;
 mod killed;
@@ -126,6 +127,7 @@ fn main() {
     nights::trials(&mut suite);
     power_cut::trials(&mut suite);
     guide::trials(&mut suite);
+    hot_copies::trials(&mut suite);
     histories::trials(&mut suite);
     memberships::trials(&mut suite);
     rebuilt::trials(&mut suite);
