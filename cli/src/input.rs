@@ -5,13 +5,17 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 pub use etcdsnap_engine::jobs::Input;
 use etcdsnap_engine::{
-    jobs,
+    jobs::{self, Answered},
     member::Options,
     mvcc,
     source::{Access, FaultGuard},
 };
 
-use crate::{args::Reading, commands::Context};
+use crate::{
+    args::Reading,
+    commands::Context,
+    exit::{Exit, fail_code},
+};
 
 /// How the files of an input are read.
 pub fn access(context: &Context) -> Result<Access> {
@@ -72,16 +76,53 @@ pub fn ask<T>(
     question: impl Fn(&Input) -> Result<T>,
 ) -> Result<T> {
     let options = options(context, path, reading)?;
-    let answered = jobs::ask(path, &options, &context.ui, |input| {
-        Ok(question(input).map_err(|error| {
-            // Unless it says already which of several inputs it is about.
-            if !error.chain().next().is_some_and(|first| first.is::<mvcc::Error>()) {
-                return error;
-            }
-            error.downcast().map_or_else(|error| error, |error| input.name(error).into())
-        }))
-    });
-    let jobs::Answered { answer, state, .. } = answered?;
+    told(context, jobs::ask(path, &options, &context.ui, |input| Ok(named(input, question(input)))))
+}
+
+/// As [`ask`], where the answer is about few records: whether all the others are sound is not looked at before. Where the
+/// answer meets damage and the log could replace the db, all are looked at.
+pub fn ask_about_few<T>(
+    context: &Context,
+    path: &Path,
+    reading: &Reading,
+    question: impl Fn(&Input) -> Result<T>,
+) -> Result<T> {
+    ask_unless(context, path, reading, question, |_| false)
+}
+
+/// As [`ask_about_few`]; all are looked at, too, where the answer is `doubtful` as long as they are not.
+pub fn ask_unless<T>(
+    context: &Context,
+    path: &Path,
+    reading: &Reading,
+    question: impl Fn(&Input) -> Result<T>,
+    doubtful: impl Fn(&T) -> bool,
+) -> Result<T> {
+    let options = options(context, path, reading)?;
+    let question = |input: &Input| Ok(named(input, question(input)));
+    let doubtful = |answer: &Result<T>| match answer {
+        Ok(answer) => doubtful(answer),
+        Err(error) => fail_code(error) == Exit::Damage,
+    };
+    told(context, jobs::ask_about_few(path, &options, &context.ui, question, doubtful))
+}
+
+/// An error of the key space with the file's name, unless it says already which of several inputs it is about.
+fn named<T>(input: &Input, answer: Result<T>) -> Result<T> {
+    answer.map_err(|error| {
+        if !error.chain().next().is_some_and(|first| first.is::<mvcc::Error>()) {
+            return error;
+        }
+        error.downcast().map_or_else(|error| error, |error| input.name(error).into())
+    })
+}
+
+/// The answer, once people are told what state it is about.
+fn told<T>(
+    context: &Context,
+    answered: Result<Answered<Result<T>>, etcdsnap_engine::Error>,
+) -> Result<T> {
+    let Answered { answer, state, .. } = answered?;
     let answer = answer?;
     context.say_state(&state);
     Ok(answer)

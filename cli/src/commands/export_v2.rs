@@ -14,7 +14,7 @@ use super::Context;
 use crate::{
     args::Input as Args,
     exit::{Answer, Exit, say},
-    input::{Input, ask},
+    input::{Input, ask_about_few},
     output::{Spool, for_terminal},
 };
 
@@ -66,7 +66,8 @@ impl<'k> KeyJson<'k> {
 
 /// Lists every key and directory, as JSON whatever the format.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
-    let (spool, exit) = ask(context, &args.path, &args.reading, |input| list(context, input))?;
+    let (spool, exit) =
+        ask_about_few(context, &args.path, &args.reading, |input| list(context, input))?;
     Ok(Answer::long(spool, exit))
 }
 

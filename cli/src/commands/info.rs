@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use etcdsnap_engine::{
-    bolt::{check, freelist::Freelist},
+    bolt::freelist::Freelist,
     datadir::{self, RaftIdentity},
     diagnose::{self, log_findings},
     finding::{Finding, Place, Severity},
@@ -12,11 +12,11 @@ use etcdsnap_engine::{
 };
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, save::v2_summary};
 use crate::{
     args::{Format, Input as Args, Reading},
     exit::{Answer, Exit, say},
-    input::{Input, ask},
+    input::{Input, ask_about_few},
     output::{self, Table, escape},
 };
 
@@ -72,8 +72,9 @@ struct Info {
 
 /// Shows it. Damage met on the way is said; what can be known is shown all the same.
 pub fn run(context: &Context, args: &Args) -> Result<Answer> {
-    let (info, findings) =
-        ask(context, &args.path, &args.reading, |input| gather(context, &args.reading, input))?;
+    let (info, findings) = ask_about_few(context, &args.path, &args.reading, |input| {
+        gather(context, &args.reading, input)
+    })?;
     findings.iter().for_each(|finding| say(&output::finding(finding)));
     // A db that its log replaces is said; what is shown is whole all the same.
     let replaced = ["db-missing", "db-blank", "db-unreadable", "db-damaged"];
@@ -116,7 +117,7 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
     findings.extend(of_meta);
     findings.extend(diagnose::downgrade(&meta));
     // Side by side only over a sound tree: a page that many branches share would be read many times.
-    let pages = check::check(&db, &context.ui)?;
+    let pages = input.page_findings(&db, &context.ui)?;
     let sound = pages.iter().all(|finding| finding.severity != Severity::Damage);
     let scan = if sound { Scan::Parallel } else { Scan::InOrder };
     let index = KeyIndex::build_scanned(space.bucket(), i64::MAX, scan, &context.ui)?;
@@ -166,7 +167,7 @@ fn gather(context: &Context, reading: &Reading, input: &Input) -> Result<(Info, 
         alarms: small::alarms(&store)?.records.len(),
         auth_enabled: auth::enabled(&store)?,
         users: auth::users(&store)?.records.len(),
-        v2_keys: input.v2_summary().keys,
+        v2_keys: v2_summary(input).keys,
         buckets,
     };
     Ok((info, findings))

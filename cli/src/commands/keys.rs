@@ -16,7 +16,7 @@ use super::{Context, sound};
 use crate::{
     args::{Choosing, Format, Get, Input, Keys, Showing},
     exit::Answer,
-    input::ask,
+    input::{Input as Opened, ask, ask_unless},
     output::{self, Table, shown_key},
 };
 
@@ -100,7 +100,7 @@ fn run(
     if showing.rev < 0 {
         return Err(anyhow!("--rev {}: a revision is not negative", showing.rev));
     }
-    let text = ask(context, &input.path, &input.reading, |input| {
+    let question = |input: &Opened| {
         let space = KeySpace::open(&Store::new(sound(context, input)?))?;
         let view = View::at(&space, Some(showing.rev), &context.ui)?;
         let limit = match choosing.limit {
@@ -123,8 +123,15 @@ fn run(
         // As etcdctl's header: the newest revision, whatever revision is shown.
         let revision = space.current_revision();
         let shown = Shown { parts, choosing, count, revision, committed: input.committed() };
-        render(context.global.format, showing.hex, &shown, &found)
-    })?;
+        Ok((render(context.global.format, showing.hex, &shown, &found)?, count))
+    };
+    let (text, _) = match which {
+        // Of a key that is not there it matters what became of all the others.
+        Which::One(_) => {
+            ask_unless(context, &input.path, &input.reading, question, |(_, count)| *count == 0)?
+        }
+        Which::Prefix(_) => ask(context, &input.path, &input.reading, question)?,
+    };
     Ok(Answer::sound(text))
 }
 

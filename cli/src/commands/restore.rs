@@ -24,7 +24,7 @@ use serde::Serialize;
 use super::{
     Context,
     beside::beside,
-    save::{Applied, DRY_RUN, left_behind},
+    save::{Applied, DRY_RUN, left_behind, v2_summary},
     scratch::scratch,
     target::{directory, name_remains},
 };
@@ -194,7 +194,7 @@ fn restore(context: &Context, args: &Restore, options: &Options) -> Result<Done>
     let input = open(context, &args.path, &reading)?;
     input.require_whole()?;
     let db = input.db()?;
-    let v2 = input.v2_summary();
+    let v2 = v2_summary(&input);
     // What is copied as it stands can be copied while it is verified; a cut is made of what is known to be sound.
     let copied = plan.is_copy() && !args.dry_run;
     let scratch = if args.dry_run { None } else { scratch(targets.first().map(PathBuf::as_path)) };

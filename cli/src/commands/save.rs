@@ -179,6 +179,11 @@ fn simple(args: &Save, done: &Done, path: &str, files: &[(PathBuf, u64)]) -> Str
     text
 }
 
+/// What `input` has in its v2 store; nothing where that cannot be read.
+pub fn v2_summary(input: &Input) -> Summary {
+    input.v2_summary().and_then(Result::ok).unwrap_or_default()
+}
+
 /// A line for people about what of the v2 API is left out; `None` where there is nothing.
 pub fn left_behind(v2: &Summary) -> Option<String> {
     let content = v2.content()?;
@@ -240,7 +245,7 @@ fn save(
     let input = open(context, source, &args.reading)?;
     input.require_whole()?;
     let db = input.db()?;
-    let v2 = input.v2_summary();
+    let v2 = v2_summary(&input);
     let on = target.file().map(Filesystem::of);
     let scratch = if args.dry_run { None } else { scratch(target.file()) };
     let judge = || judge(context, source, &input, scratch.as_ref());

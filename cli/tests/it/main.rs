@@ -5,6 +5,7 @@ mod crashed;
 mod doctor;
 mod downgrade;
 mod facts;
+mod few_records;
 mod foreign;
 mod golden;
 mod hostile;

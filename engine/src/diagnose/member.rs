@@ -326,8 +326,8 @@ fn log(opened: &Opened, found: &mut Found) {
         (None, Some(why)) => not_replayed(opened, why, found),
         (None, None) => {}
     }
-    match opened.v2_store() {
-        Some(Ok(store)) => found.findings.extend(store.summary().finding()),
+    match opened.v2_summary() {
+        Some(Ok(summary)) => found.findings.extend(summary.finding()),
         Some(Err(error @ v2store::Error::Json { .. })) => {
             let source = error.source().map(|source| format!(" {source}")).unwrap_or_default();
             let message =

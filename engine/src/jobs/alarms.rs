@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Answered, ask};
+use super::{Answered, Input, ask_about_few};
 use crate::{
     error::Error,
     finding::Finding,
@@ -46,7 +46,7 @@ pub fn alarms(
     reading: &Options,
     progress: &dyn Progress,
 ) -> Result<Answered<Alarms>, Error> {
-    ask(path, reading, progress, |input| {
+    let question = |input: &Input| {
         let listed = small::alarms(&Store::new(input.sound_db(progress)?))?;
         let alarms = listed
             .records
@@ -54,7 +54,8 @@ pub fn alarms(
             .map(|one| Alarm { member_id: MemberId(one.member_id), alarm: name(one.alarm) })
             .collect();
         Ok(Alarms { alarms, findings: listed.findings })
-    })
+    };
+    ask_about_few(path, reading, progress, question, |_| false)
 }
 
 fn name(alarm: i32) -> String {

@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use super::{Input, input::refused};
 use crate::{
-    error::{Cause, Error},
+    error::{Cause, Error, ErrorKind},
     member::{self, Committed, Lacking, Options},
     progress::Progress,
     replay,
+    snapshot::Depth,
 };
 
 /// An answer about the state of an input, and how far that state can be trusted.
@@ -71,10 +72,40 @@ pub fn ask<T>(
     question: impl Fn(&Input) -> Result<T, Error>,
 ) -> Result<Answered<T>, Error> {
     let answered = member::with(path, options, progress, question);
+    let (input, answer) = answered.map_err(|error| refused(path, error))?;
+    finish(&input, answer)
+}
+
+/// As [`ask`], where the answer is about few records: a db that the log could replace is taken before all of its records are
+/// looked at. Where the answer meets damage, or is `doubtful`, all are looked at, and the question is put again.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_about_few<T>(
+    path: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+    question: impl Fn(&Input) -> Result<T, Error>,
+    doubtful: impl Fn(&T) -> bool,
+) -> Result<Answered<T>, Error> {
+    let few = Options { depth: Depth::Small, ..options.clone() };
+    let answered = member::with(path, &few, progress, &question);
     let (input, answer): (Input, _) = answered.map_err(|error| refused(path, error))?;
+    let doubtful = match &answer {
+        Ok(answer) => doubtful(answer),
+        Err(error) => error.kind() == ErrorKind::Damage,
+    };
+    if doubtful && input.is_replaceable() {
+        drop(input);
+        return ask(path, options, progress, question);
+    }
+    finish(&input, answer)
+}
+
+fn finish<T>(input: &Input, answer: Result<T, Error>) -> Result<Answered<T>, Error> {
     match answer {
-        Ok(answer) => Ok(Answered::of(&input, answer)),
-        Err(error) if error.path().is_none() => Err(named(&input, error)),
+        Ok(answer) => Ok(Answered::of(input, answer)),
+        Err(error) if error.path().is_none() => Err(named(input, error)),
         Err(error) => Err(error),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Serialize, Serializer};
 
-use super::{Answered, ask};
+use super::{Answered, Input, ask_about_few};
 use crate::{
     error::Error,
     finding::Finding,
@@ -88,7 +88,7 @@ pub fn auth(
     reading: &Options,
     progress: &dyn Progress,
 ) -> Result<Answered<Auth>, Error> {
-    ask(path, reading, progress, |input| {
+    let question = |input: &Input| {
         let store = Store::new(input.sound_db(progress)?);
         let settings = records::settings(&store)?;
         let (users, roles) = (records::users(&store)?, records::roles(&store)?);
@@ -104,7 +104,8 @@ pub fn auth(
             roles: roles.records.iter().map(Role::of).collect(),
             findings: findings.into_iter().flatten().collect(),
         })
-    })
+    };
+    ask_about_few(path, reading, progress, question, |_| false)
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -89,7 +89,7 @@ impl Input {
     /// As [`Input::db`], and when pages are damaged.
     pub fn sound_db(&self, progress: &dyn Progress) -> Result<Db<'_>, Error> {
         let db = self.db()?;
-        let mut findings = bolt::check::check(&db, progress)?;
+        let mut findings = self.page_findings(&db, progress)?;
         findings.retain(hides_data);
         if findings.is_empty() {
             return Ok(db);
@@ -97,6 +97,21 @@ impl Input {
         Err(Error::new(snapshot::Error::Damaged { findings })
             .at(&self.located().path)
             .hint(Hint::CheckAndSalvage))
+    }
+
+    /// What the check finds in the pages of `db`, which is this input's. One that was done on opening is not done again.
+    ///
+    /// # Errors
+    /// When the work was interrupted.
+    pub fn page_findings(
+        &self,
+        db: &Db<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Finding>, Error> {
+        match self.known_pages() {
+            Some(known) => Ok(known.to_vec()),
+            None => Ok(bolt::check::check(db, progress)?),
+        }
     }
 
     /// Refuses an input that lacks entries of a damaged log, unless an earlier end was asked for.

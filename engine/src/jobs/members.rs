@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Answered, ask};
+use super::{Answered, Input, ask_about_few};
 use crate::{
     error::Error,
     finding::Finding,
@@ -68,7 +68,7 @@ pub fn members(
     reading: &Options,
     progress: &dyn Progress,
 ) -> Result<Answered<Members>, Error> {
-    ask(path, reading, progress, |input| {
+    let question = |input: &Input| {
         let store = Store::new(input.db()?);
         let (members, removed) = (records::members(&store)?, records::removed(&store)?);
         let (meta, _) = MetaRecords::read(&store)?;
@@ -78,7 +78,8 @@ pub fn members(
             conf_state: meta.conf_state.map(ConfState::of),
             findings: [members.findings, removed.findings].concat(),
         })
-    })
+    };
+    ask_about_few(path, reading, progress, question, |_| false)
 }
 
 impl Member {

@@ -15,6 +15,6 @@ pub mod leases;
 pub mod members;
 pub mod status;
 
-pub use ask::{Answered, StateRead, ask};
+pub use ask::{Answered, StateRead, ask, ask_about_few};
 pub use input::Input;
 pub use key_name::KeyName;

@@ -6,8 +6,7 @@ use serde::Serialize;
 
 use super::{Answered, ask, input::hides_data};
 use crate::{
-    bolt::check, datadir::Kind, error::Error, finding::Finding, member::Options,
-    progress::Progress, snapshot,
+    datadir::Kind, error::Error, finding::Finding, member::Options, progress::Progress, snapshot,
 };
 
 /// Whether the page tree is sound, and the numbers where it can be read.
@@ -54,7 +53,7 @@ pub fn status(
 ) -> Result<Answered<Checked>, Error> {
     ask(path, reading, progress, |input| {
         let db = input.db()?;
-        let findings = check::check(&db, progress)?;
+        let findings = input.page_findings(&db, progress)?;
         if findings.iter().any(hides_data) {
             return Ok(Checked { findings, status: None });
         }

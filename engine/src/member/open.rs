@@ -1,6 +1,9 @@
 //! Opens an input.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use super::{
     DbState, Error, NotReplayed, Opened, WalFacts,
@@ -15,7 +18,7 @@ use crate::{
     progress::Progress,
     replay::{self, Base, Boot, BootError, Commit, RaftFiles, ReadSnapfile, Until, empty_db},
     schema::{MetaRecords, NotEtcd, Program, Store, program},
-    snapshot::{Image, verify},
+    snapshot::{Depth, Image, verify_records},
     source::{Access, Source},
     wal::Log,
 };
@@ -35,6 +38,9 @@ pub struct Options {
     pub commit: Commit,
     /// Raft index of the last entry to apply.
     pub to: Option<u64>,
+    /// How far the records of a db are looked at that its log could replace, before it is taken. A question about few records
+    /// need not wait until all are: it meets damage in those itself ([`Opened::is_replaceable`]).
+    pub depth: Depth,
     /// Open a bbolt file whoever wrote it: to look at its pages and buckets.
     pub any_program: bool,
 }
@@ -56,6 +62,7 @@ impl Options {
             wal_dir: None,
             commit: Commit::default(),
             to: None,
+            depth: Depth::All,
             any_program: false,
         }
     }
@@ -112,7 +119,7 @@ pub fn open(path: &Path, options: &Options, progress: &dyn Progress) -> Result<O
     if let Some(taken) = taken {
         located.db = taken;
     }
-    let raft = Raft { files, member, facts, judged, state };
+    let raft = Raft { files, member, facts, judged, state, again: OnceLock::new() };
     Ok(Opened { located, source, unused, raft: Some(raft) })
 }
 
@@ -333,18 +340,19 @@ impl<'a> Look<'_, 'a> {
         let meta = MetaRecords::read(&Store::new(db)).ok().map(|(meta, _)| meta);
         if self.member.segments.is_empty() {
             // Without a log nothing is applied: whoever reads the file judges it.
-            return Ok(Judged { state: DbState::Sound, meta, findings: Vec::new(), error: None });
+            return Ok(Judged { meta, ..Judged::of(DbState::Sound) });
         }
         // Entries are applied to a sound tree alone. Where the log could replace the db, more is looked at.
         let is_damage = bolt::check::is_obstacle;
-        let mut findings = bolt::check::check(&db, progress)?;
-        if self.facts.is_complete() && !findings.iter().any(is_damage) {
-            let found = verify(&image, Limits::default(), progress)?.findings;
+        let pages = bolt::check::check(&db, progress)?;
+        let mut findings = pages.clone();
+        if self.facts.is_complete() && !pages.iter().any(is_damage) {
+            let found = verify_records(&db, self.options.depth, progress)?;
             findings.extend(found.into_iter().filter(is_damage));
             finding::sort(&mut findings);
         }
         let damaged = findings.iter().any(is_damage);
         let state = if damaged || meta.is_none() { DbState::Damaged } else { DbState::Sound };
-        Ok(Judged { state, meta, findings, error: None })
+        Ok(Judged { state, meta, findings, pages: Some(pages), error: None })
     }
 }

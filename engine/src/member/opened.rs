@@ -1,6 +1,6 @@
 //! An opened input: what was read, what became of the log, and whether the files held still.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::OnceLock};
 
 use super::{Error, Lacking, NotReplayed};
 use crate::{
@@ -9,13 +9,14 @@ use crate::{
     finding::Finding,
     limits::Limits,
     pb::etcdserverpb::Metadata,
-    replay::{RaftFiles, Report, Requests},
+    replay::{Base, RaftFiles, Report, Requests},
     schema::{
         MetaRecords,
         servers::{Obstacle, Server},
     },
     snapshot::Image,
     source::Source,
+    v2store,
     wal::{LogEnd, Oversized, Summary},
 };
 
@@ -38,6 +39,16 @@ pub(super) struct Raft {
     pub facts: WalFacts,
     pub judged: Judged,
     pub state: State,
+    /// What the log says when all of it is read again.
+    pub again: OnceLock<Again>,
+}
+
+/// What only some questions need to know of a log.
+#[derive(Debug)]
+pub(super) struct Again {
+    pub requests: Requests,
+    /// `None` where there can be nothing.
+    pub v2: Option<Result<v2store::Summary, v2store::Error>>,
 }
 
 /// What was found out about a member's database file.
@@ -48,13 +59,15 @@ pub(super) struct Judged {
     pub meta: Option<MetaRecords>,
     /// What was found in it, where that is not what is shown.
     pub findings: Vec<Finding>,
+    /// What was found in its pages; `None` where they were not looked at.
+    pub pages: Option<Vec<Finding>>,
     /// Why it cannot be opened.
     pub error: Option<bolt::Error>,
 }
 
 impl Judged {
     pub fn of(state: DbState) -> Self {
-        Self { state, meta: None, findings: Vec::new(), error: None }
+        Self { state, meta: None, findings: Vec::new(), pages: None, error: None }
     }
 
     /// The same of a file that is what is shown: whoever reads it finds what was found here.
@@ -191,6 +204,30 @@ impl Opened {
         self.raft.as_ref().map_or(&[], |raft| &raft.judged.findings)
     }
 
+    /// What was found in the pages of what is shown, where they were looked at on opening and are sound.
+    pub fn known_pages(&self) -> Option<&[Finding]> {
+        let raft = self.raft.as_ref()?;
+        let of_file =
+            || raft.judged.pages.as_deref().filter(|_| raft.judged.state == DbState::Sound);
+        match &raft.state {
+            State::Replayed(report) => match report.base {
+                // Sound pages and those that were added to them.
+                Base::Db if report.applied > 0 => of_file().map(|_| &[][..]),
+                Base::Db => of_file(),
+                Base::Empty => Some(&[]),
+                Base::Received(_) => None,
+            },
+            State::Failed(_) => of_file().filter(|_| self.unused.is_none()),
+            State::DbDamaged => None,
+        }
+    }
+
+    /// Whether the log could take the place of the db that is shown, should a record of it prove to be damaged.
+    pub fn is_replaceable(&self) -> bool {
+        let complete = self.wal().is_some_and(WalFacts::is_complete);
+        complete && self.report().is_some_and(|report| report.base == Base::Db)
+    }
+
     /// What state the member's database file is in; `None` when the log was not looked at.
     pub fn db_state(&self) -> Option<DbState> {
         self.raft.as_ref().map(|raft| raft.judged.state)
@@ -217,14 +254,14 @@ impl Opened {
     }
 
     /// Which of the servers that were tried start on a member's files as they stand; none where its db cannot be read or
-    /// its log is damaged. Reads the whole log again.
+    /// its log is damaged. Reads the whole log again, once.
     pub fn starts(&self) -> Vec<(Server, Result<(), Obstacle>)> {
         let Some(raft) = &self.raft else { return Vec::new() };
-        let (Some(meta), log) = (&raft.judged.meta, raft.files.log()) else { return Vec::new() };
-        if matches!(log.end, LogEnd::Damaged(..)) {
+        let Some(meta) = &raft.judged.meta else { return Vec::new() };
+        if matches!(raft.facts.end, Some(LogEnd::Damaged(..))) {
             return Vec::new();
         }
-        let requests = Requests::of(&log, &raft.files.snapfiles());
+        let requests = &self.again(raft).requests;
         Server::ALL.into_iter().map(|server| (server, requests.starts(server, meta))).collect()
     }
 

@@ -18,4 +18,4 @@ pub use error::Error;
 pub use save::{Saved, carried_digest, length, save_file, write};
 pub use status::{Status, status};
 pub use trailer::{Digest, Image, Trailer};
-pub use verify::{Check, Verification, verify, verify_with_scratch};
+pub use verify::{Check, Depth, Verification, verify, verify_records, verify_with_scratch};

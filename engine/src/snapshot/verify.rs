@@ -196,6 +196,29 @@ fn trailer(
 /// the records say then was not written by a server.
 const SHARING: [&str; 3] = ["multiple-references", "unpacked", "more-findings"];
 
+/// How far the records of a database are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The records of every bucket but that of the key space.
+    Small,
+    /// The records of the key space too, and the history that they make together.
+    All,
+}
+
+/// What is wrong with the records of a database whose pages are sound.
+///
+/// # Errors
+/// When the work was interrupted.
+pub fn verify_records(
+    db: &Db<'_>,
+    depth: Depth,
+    progress: &dyn Progress,
+) -> Result<Vec<Finding>, Interrupted> {
+    let mut verification = Verification::default();
+    of_records(&mut verification, db, depth, None, progress)?;
+    Ok(verification.findings)
+}
+
 /// All but the digest.
 fn structure(
     db: &Db<'_>,
@@ -215,20 +238,34 @@ fn structure(
         verification.checks.extend(["records", "keyspace", "members"].map(skipped));
         return Ok(verification);
     }
+    of_records(&mut verification, db, Depth::All, scratch, progress)?;
+    Ok(verification)
+}
+
+/// Adds what there is to say of the records, behind what was found in the pages.
+fn of_records(
+    verification: &mut Verification,
+    db: &Db<'_>,
+    depth: Depth,
+    scratch: Option<&File>,
+    progress: &dyn Progress,
+) -> Result<(), Interrupted> {
     let scan = if verification.is_sound() { Scan::Parallel } else { Scan::InOrder };
     let in_tree = causes::in_tree(&verification.findings).cloned();
     let store = Store::new(*db);
-    part(&mut verification, "records", &in_tree, || records(&store))?;
-    let leases = causes::in_leases(&verification.findings).cloned();
-    let mut live_keys = None;
-    part(&mut verification, "keyspace", &in_tree, || {
-        let (detail, mut findings) = key_space(&store, scan, scratch, progress, &mut live_keys)?;
-        causes::link_history(&mut findings, leases.as_ref());
-        Ok((detail, findings))
-    })?;
-    verification.live_keys = live_keys;
-    part(&mut verification, "members", &in_tree, || membership(&store))?;
-    Ok(verification)
+    part(verification, "records", &in_tree, || records(&store))?;
+    if depth == Depth::All {
+        let leases = causes::in_leases(&verification.findings).cloned();
+        let mut live_keys = None;
+        part(verification, "keyspace", &in_tree, || {
+            let (detail, mut findings) =
+                key_space(&store, scan, scratch, progress, &mut live_keys)?;
+            causes::link_history(&mut findings, leases.as_ref());
+            Ok((detail, findings))
+        })?;
+        verification.live_keys = live_keys;
+    }
+    part(verification, "members", &in_tree, || membership(&store))
 }
 
 /// Adds one check; damage that ends it is its finding, so that the others still run. Damage follows from what is
