@@ -4,7 +4,7 @@ use etcdsnap_engine::{Hint, diagnose};
 
 const SALVAGE: &str = "`etcdsnap salvage` saves what can still be read";
 
-/// What `hint` means here.
+/// `hint` as a sentence with the commands and flags of this program.
 pub fn said(hint: Hint) -> String {
     match hint {
         Hint::Salvage => SALVAGE.to_owned(),

@@ -1,4 +1,4 @@
-//! Opens what a path names as the flags say.
+//! Opens an input as the command line asks.
 
 use std::path::Path;
 
@@ -79,8 +79,8 @@ pub fn ask<T>(
     told(context, jobs::ask(path, &options, &context.ui, |input| Ok(named(input, question(input)))))
 }
 
-/// As [`ask`], where the answer is about few records: whether all the others are sound is not looked at before. Where the
-/// answer meets damage and the log could replace the db, all are looked at.
+/// As [`ask`], for a question about few records: the other records are not verified first. If the answer meets damage
+/// and the log can replace the db, all records are verified and the question is asked again.
 pub fn ask_about_few<T>(
     context: &Context,
     path: &Path,
@@ -90,7 +90,7 @@ pub fn ask_about_few<T>(
     ask_unless(context, path, reading, question, |_| false)
 }
 
-/// As [`ask_about_few`]; all are looked at, too, where the answer is `doubtful` as long as they are not.
+/// As [`ask_about_few`]; a `doubtful` answer is asked for again, too, after all records are verified.
 pub fn ask_unless<T>(
     context: &Context,
     path: &Path,
@@ -117,7 +117,7 @@ fn named<T>(input: &Input, answer: Result<T>) -> Result<T> {
     })
 }
 
-/// The answer, once people are told what state it is about.
+/// Prints notes on the state that was read, and returns the answer.
 fn told<T>(
     context: &Context,
     answered: Result<Answered<Result<T>>, etcdsnap_engine::Error>,

@@ -84,7 +84,7 @@ impl Context {
         }
     }
 
-    /// What a job answered, once people are told what state it is about.
+    /// Prints notes on the state that a job read, and returns its answer.
     pub fn told<T>(&self, answered: Answered<T>) -> Answered<T> {
         self.say_state(&answered.state);
         answered
@@ -101,7 +101,7 @@ fn sound<'i>(context: &Context, input: &'i Input) -> Result<Db<'i>> {
     Ok(input.sound_db(&context.ui)?)
 }
 
-/// Says what is wrong with records that were left out.
+/// Prints the findings of records that do not decode.
 fn say_findings(findings: &[Finding]) -> Exit {
     findings.iter().for_each(|finding| say(&output::finding(finding)));
     if findings.is_empty() { Exit::Sound } else { Exit::Damage }

@@ -76,8 +76,8 @@ pub fn ask<T>(
     finish(&input, answer)
 }
 
-/// As [`ask`], where the answer is about few records: a db that the log could replace is taken before all of its records are
-/// looked at. Where the answer meets damage, or is `doubtful`, all are looked at, and the question is put again.
+/// As [`ask`], for a question about few records: the db is used before all its records are verified. If the answer meets
+/// damage or is `doubtful`, and the log can replace the db, all records are verified and the question is asked again.
 ///
 /// # Errors
 /// As [`ask`].
